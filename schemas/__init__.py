@@ -1,0 +1,9 @@
+"""What documents look like: those of clients, by dialect, and the operator's configuration.
+
+This package knows shapes, not meanings, and imports nothing of `gateway`.
+"""
+
+from schemas.base import Faulty, Lenient, Problem, Strict, load
+from schemas.jsontext import Unreadable
+
+__all__ = ["Faulty", "Lenient", "Problem", "Strict", "Unreadable", "load"]

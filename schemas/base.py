@@ -1,0 +1,129 @@
+"""What every schema shares: two attitudes to unknown members, and one form of fault.
+
+`Lenient` is for clients: what we do not know is theirs and stays in the event.
+`Strict` is for operators: what we do not know is a typing mistake. This is the
+only place where marshmallow's errors become ours.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, pre_load
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One fault of a document: where (``[3].request.time``; empty for the whole) and why."""
+
+    path: str
+    message: str
+
+    def below(self, prefix: str) -> "Problem":
+        """The same fault, seen from one level further out."""
+        if not self.path:
+            return Problem(prefix, self.message)
+        joint = "" if self.path.startswith("[") else "."
+        return Problem(f"{prefix}{joint}{self.path}", self.message)
+
+
+class Faulty(ValueError):
+    """A document has faults; `problems` names each."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("; ".join(f"{p.path}: {p.message}" for p in problems))
+        self.problems = problems
+
+
+class Lenient(Schema):
+    """The schema of a client's document: unknown members are let be, and kept in the raw text.
+
+    A field may name other spellings in ``metadata={"aliases": (...)}``; one
+    counts where the field itself is missing, null or ``""``.
+    """
+
+    error_messages = {"type": "Not an object."}
+
+    class Meta:
+        unknown = EXCLUDE
+
+    @pre_load
+    def _spell(self, document: Any, **_: Any) -> Any:
+        if not isinstance(document, Mapping):
+            return document
+        spelled: dict[str, Any] | None = None
+        for name, field in self.fields.items():
+            key = field.data_key or name
+            for alias in field.metadata.get("aliases", ()):
+                if document.get(key) in (None, "") and document.get(alias) not in (None, ""):
+                    spelled = spelled or dict(document)
+                    spelled[key] = document[alias]
+        return document if spelled is None else spelled
+
+
+class Strict(Schema):
+    """The schema of an operator's document: an unknown option is an error naming the nearest."""
+
+    class Meta:
+        unknown = RAISE
+
+
+def load(schema: Schema, document: Any) -> Any:
+    """Check a decoded document and return what marshmallow made of it.
+
+    Raises:
+        Faulty: with every fault, in the order of the schema's fields.
+    """
+    try:
+        return schema.load(document)
+    except ValidationError as error:
+        problems = sorted(_flatten(error.messages, schema), key=lambda p: _rank(p, schema))
+        raise Faulty(tuple(problems)) from None
+
+
+def _rank(problem: Problem, schema: Schema) -> int:
+    names = [field.data_key or name for name, field in schema.fields.items()]
+    first = problem.path.split(".")[0].split("[")[0]
+    return names.index(first) if first in names else len(names)
+
+
+def _flatten(messages: Any, schema: Schema | None, path: str = "") -> Iterator[Problem]:
+    if isinstance(messages, Mapping):
+        for key, inner in messages.items():
+            yield from _flatten(inner, schema, _join(path, key))
+    elif isinstance(messages, list | tuple):
+        for inner in messages:
+            yield from _flatten(inner, schema, path)
+    else:
+        message = str(messages)
+        if message == "Unknown field." and schema is not None:
+            message = _unknown(path, schema)
+        yield Problem(path, message)
+
+
+def _join(path: str, key: Any) -> str:
+    # marshmallow names dict entries by "key"/"value" and whole-document faults "_schema".
+    if key in ("_schema", "value") and not isinstance(key, int):
+        return path
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    return f"{path}.{key}" if path else str(key)
+
+
+def _unknown(path: str, schema: Schema) -> str:
+    known = _options(schema, path)
+    nearest = difflib.get_close_matches(path.rsplit(".", 1)[-1], known, n=1, cutoff=0.5)
+    hint = f"; did you mean '{nearest[0]}'?" if nearest else f"; known here: {', '.join(known)}."
+    return f"Unknown option{hint}"
+
+
+def _options(schema: Schema, path: str) -> list[str]:
+    """The names that the schema at *path*'s parent knows."""
+    for part in path.split(".")[:-1]:
+        field: Any = schema.fields.get(part.split("[")[0])
+        inner = getattr(field, "inner", field)  # a list's element
+        nested = getattr(inner, "schema", None)
+        if nested is None:
+            break
+        schema = nested
+    return [field.data_key or name for name, field in schema.fields.items()]

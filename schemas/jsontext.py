@@ -1,0 +1,210 @@
+"""Bytes to JSON under stated rules.
+
+Text is UTF-8. Nothing follows the document. ``NaN`` and infinities are not
+JSON unless a dialect says so. Nesting ends at 64 levels. What cannot be read
+raises `Unreadable`, never anything else.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+MAX_DEPTH = 64
+"""Levels of arrays and objects that one event may have."""
+
+_SLICES = msgspec.json.Decoder(list[msgspec.Raw])
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+_SPACE = re.compile(r"[ \t\n\r]*")
+_BOM = b"\xef\xbb\xbf"
+
+
+class Unreadable(ValueError):
+    """The text is not JSON as we accept it; the argument is a sentence for the client."""
+
+
+def utf8(body: bytes, *, bom: bool = False) -> bytes:
+    """Check that *body* is UTF-8 and not blank, and return it.
+
+    With *bom*, a byte order mark at the start is dropped.
+
+    Raises:
+        Unreadable: the bytes are not UTF-8, or there are none.
+    """
+    if bom and body.startswith(_BOM):
+        body = body[len(_BOM) :]
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"Not UTF-8: byte {error.start} is invalid.") from None
+    if not body or body.isspace():
+        raise Unreadable("The body is empty.")
+    return body
+
+
+def slices(body: bytes) -> list[bytes]:
+    """Cut a JSON array into the text of its elements, each exactly as it came.
+
+    Strict JSON takes a fast way. Lone surrogates in escapes, which the grammar
+    allows, and bare ``NaN`` or infinities, which it does not, take a slower
+    one: whether an element may hold them is for `value` to say.
+
+    Raises:
+        Unreadable: not UTF-8, not JSON, or not an array.
+    """
+    try:
+        return [bytes(raw) for raw in _SLICES.decode(body)]
+    except (msgspec.MsgspecError, RecursionError):
+        return _slices_by_scanning(body)
+
+
+def _slices_by_scanning(body: bytes) -> list[bytes]:
+    text = body.decode()
+    scan = json.JSONDecoder().raw_decode
+
+    def skip(at: int) -> int:
+        match = _SPACE.match(text, at)
+        assert match is not None
+        return match.end()
+
+    found: list[bytes] = []
+    at = skip(0)
+    if text[at : at + 1] != "[":
+        raise Unreadable(_why_not_array(text))
+    at = skip(at + 1)
+    if text[at : at + 1] == "]":
+        return _at_end(text, skip(at + 1), found)
+    while True:
+        end = _scan(scan, text, at)
+        found.append(text[at:end].encode())
+        at = skip(end)
+        mark = text[at : at + 1]
+        if mark == "]":
+            return _at_end(text, skip(at + 1), found)
+        if mark != ",":
+            raise Unreadable(f"Not JSON: expected ',' or ']' at character {at}.")
+        at = skip(at + 1)
+
+
+def _at_end(text: str, at: int, found: list[bytes]) -> list[bytes]:
+    if at != len(text):
+        raise Unreadable(f"Not JSON: more text after the array, at character {at}.")
+    return found
+
+
+def _why_not_array(text: str) -> str:
+    value(text.encode(), constants=str, deepest=None)
+    return "A JSON array is wanted here."
+
+
+def _scan(scan: Callable[[str, int], tuple[Any, int]], text: str, at: int) -> int:
+    try:
+        return scan(text, at)[1]
+    except RecursionError:
+        raise Unreadable(f"Nested deeper than {MAX_DEPTH} levels.") from None
+    except ValueError as error:
+        raise Unreadable(_sentence(error)) from None
+
+
+def value(
+    text: bytes,
+    *,
+    constants: Callable[[str], Any] | None = None,
+    deepest: int | None = MAX_DEPTH,
+    finite: bool = False,
+) -> Any:
+    """Decode one JSON document; integers keep every digit, the last of a repeated member counts.
+
+    Args:
+        text: UTF-8 text of one document.
+        constants: what to make of a bare ``NaN``, ``Infinity``, ``-Infinity``;
+            None: they are not JSON.
+        deepest: levels allowed; None: as many as can be read.
+        finite: refuse a number too large for a double, which else becomes an infinity.
+
+    Raises:
+        Unreadable: not JSON, nested too deeply, or a number that cannot be held.
+    """
+    if deepest is not None and depth_exceeds(text, deepest):
+        raise Unreadable(f"Nested deeper than {deepest} levels.")
+    try:
+        return json.loads(
+            text,
+            parse_constant=constants or _no_constant,
+            parse_float=_finite if finite else None,
+        )
+    except RecursionError:
+        raise Unreadable(f"Nested deeper than {MAX_DEPTH} levels.") from None
+    except ValueError as error:
+        raise Unreadable(_sentence(error)) from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number.")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"The number {digits[:40]} is too large.")
+    return number
+
+
+def _sentence(error: ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"Not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+    if "integer string conversion" in str(error):
+        return "An integer has too many digits."
+    return f"Not JSON: {error}"
+
+
+def quoted(node: Any) -> Any:
+    """The document with numbers that JSON has no word for as the strings that name them."""
+    if isinstance(node, dict):
+        return {name: quoted(value) for name, value in node.items()}
+    if isinstance(node, list):
+        return [quoted(value) for value in node]
+    if isinstance(node, float) and not math.isfinite(node):
+        return "NaN" if math.isnan(node) else "Infinity" if node > 0 else "-Infinity"
+    return node
+
+
+def written(document: Any) -> str:
+    """Write a decoded document as compact JSON text; infinities and NaN are quoted."""
+    return json.dumps(quoted(document), separators=(",", ":"))
+
+
+def depth_exceeds(text: bytes, levels: int = MAX_DEPTH) -> bool:
+    """Tell whether JSON text opens more than *levels* arrays and objects inside each other."""
+    # Counting brackets costs next to nothing and settles nearly every event.
+    if text.count(b"{") + text.count(b"[") <= levels:
+        return False
+    depth = 0
+    for token in _TOKENS.finditer(text):
+        mark = token.group()
+        if mark in (b"{", b"["):
+            depth += 1
+            if depth > levels:
+                return True
+        elif mark in (b"}", b"]"):
+            depth -= 1
+    return False
+
+
+def canonical(document: Any, *, strict: bool = False) -> bytes:
+    """Write a decoded document so that equal ones give equal bytes.
+
+    Members are sorted, arrays are not; ``1``, ``1.0`` and ``true`` differ, and
+    ``2.5`` equals ``2.50``. For hashing only. A lone surrogate stays an escape,
+    or with *strict* raises UnicodeEncodeError.
+    """
+    try:
+        return msgspec.json.encode(document, order="sorted")
+    except UnicodeEncodeError:
+        if strict:
+            raise
+        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,151 @@
+"""Documents of the Moesif collector API.
+
+Shapes follow the collector's public pages for events and actions, widened to
+what its SDKs were seen to send: camelCase spellings, ``null`` and ``""`` for
+"not set", header values of any sort. Members that the gateway does not
+interpret are not named here; they stay in the event's text.
+"""
+
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate, validates, validates_schema
+
+from schemas.base import Lenient, Strict
+from schemas.fields import LenientTimestamp, Name, Object, RequiredText, Text, Timestamp
+from schemas.options import Count, Flag, OnInvalid, Secret, TenantName, meaning, redaction, unique
+
+
+def _also(*spellings: str) -> dict[str, Any]:
+    return {"aliases": spellings}
+
+
+class _Message(Lenient):
+    ip_address = Text(metadata=_also("ipAddress"))
+    headers = Object()
+    transfer_encoding = Text(metadata=_also("transferEncoding"))
+
+
+class Request(_Message):
+    """The request of a logged API call."""
+
+    time = Timestamp(required=True)
+    uri = RequiredText()
+    verb = RequiredText()
+    api_version = Text(metadata=_also("apiVersion"))
+
+
+class Response(_Message):
+    """The response of a logged API call."""
+
+    time = Timestamp(required=True)
+    status = fields.Integer(required=True, strict=True)
+
+
+class _Attributed(Lenient):
+    """Who it was about, and the id that makes a retry the same event."""
+
+    user_id = Name(metadata=_also("userId"))
+    company_id = Name(metadata=_also("companyId"))
+    subscription_id = Text(metadata=_also("subscriptionId"))
+    session_token = Text(metadata=_also("sessionToken"))
+    transaction_id = Text(metadata=_also("transactionId"))
+    metadata = Object()
+
+
+class Event(_Attributed):
+    """A logged API call: ``POST /v1/events``."""
+
+    request = fields.Nested(Request, required=True)
+    response = fields.Nested(Response, load_default=None, allow_none=True)
+    direction = Text()
+
+
+class ActionRequest(Lenient):
+    """Where an action happened; its time defaults to the time of receipt."""
+
+    time = Timestamp()
+    uri = Text()
+    ip_address = Text(metadata=_also("ipAddress"))
+    user_agent_string = Text(metadata=_also("userAgentString"))
+
+
+class Action(_Attributed):
+    """Something a user did: ``POST /v1/actions``."""
+
+    action_name = RequiredText(metadata=_also("actionName"))
+    request = fields.Nested(ActionRequest, load_default=None, allow_none=True)
+
+
+class _Profile(Lenient):
+    modified_time = LenientTimestamp(metadata=_also("modifiedTime"))
+    metadata = Object()
+
+
+class User(_Profile):
+    """An update of a user: ``POST /v1/users``. A visitor may have no more than an anonymous id."""
+
+    user_id = Name(metadata=_also("userId"))
+    anonymous_id = Name(metadata=_also("anonymousId"))
+    company_id = Name(metadata=_also("companyId"))
+
+    @validates_schema
+    def _has_id(self, data: dict[str, Any], **_: Any) -> None:
+        if not data.get("user_id") and not data.get("anonymous_id"):
+            raise ValidationError("Missing data for required field.", "user_id")
+
+
+class Company(_Profile):
+    """An update of a company: ``POST /v1/companies``."""
+
+    company_id = Name(metadata=_also("companyId"))
+
+    @validates_schema
+    def _has_id(self, data: dict[str, Any], **_: Any) -> None:
+        if not data.get("company_id"):
+            raise ValidationError("Missing data for required field.", "company_id")
+
+
+class Subscription(_Profile):
+    """An update of a subscription: ``POST /v1/subscriptions``."""
+
+    subscription_id = Name(metadata=_also("subscriptionId"))
+    company_id = Name(metadata=_also("companyId"))
+
+    @validates_schema
+    def _has_id(self, data: dict[str, Any], **_: Any) -> None:
+        if not data.get("subscription_id"):
+            raise ValidationError("Missing data for required field.", "subscription_id")
+
+
+class Application(Strict):
+    """An application whose SDKs may report."""
+
+    tenant = TenantName(metadata=meaning("The name of the application in records."))
+    ids = fields.List(
+        Secret(),
+        required=True,
+        validate=validate.Length(min=1),
+        metadata=meaning(
+            "What X-Moesif-Application-Id may be; plain or sha256:<hex>. "
+            "SDKs want 50 characters or more."
+        ),
+    )
+    redact = redaction()
+
+
+class Options(Strict):
+    """The table ``[moesif]``."""
+
+    max_body = Count(12_582_912, 1, "Largest body, inflated, in bytes.")
+    on_invalid = OnInvalid(None, "As in [ingest], for this dialect alone.")
+    deduplicate_identical = Flag(
+        load_default=False,
+        metadata=meaning("Store a repeated event once even if it has no transaction_id."),
+    )
+    applications = fields.List(
+        fields.Nested(Application), load_default=list, metadata=meaning("Who may report.")
+    )
+
+    @validates("applications")
+    def _once(self, value: list[dict[str, Any]], **_: Any) -> None:
+        unique(value, "tenant")

@@ -1,0 +1,81 @@
+"""The one reading of times in text, for every dialect.
+
+``YYYY-MM-DDTHH:MM:SS``, a fraction of 0 to 9 digits (truncated to
+microseconds), and ``Z`` or an offset (``+02:00`` or ``+0200``). Whether a
+missing zone means UTC or is an error is for the dialect to say.
+"""
+
+import re
+from datetime import date
+from functools import lru_cache
+
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)T(\d\d):(\d\d):(\d\d)"
+    r"(?:\.(\d{0,9}))?(Z|[+-]\d\d:?\d\d)?",
+    re.ASCII,
+)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_DAY = 86_400_000_000
+
+EARLIEST = (1 - _EPOCH_DAY) * _DAY
+"""0001-01-01T00:00:00Z in microseconds since 1970, UTC."""
+
+LATEST = (date.max.toordinal() - _EPOCH_DAY + 1) * _DAY - 1
+"""9999-12-31T23:59:59.999999Z in microseconds since 1970, UTC."""
+
+
+@lru_cache(maxsize=512)
+def _midnight(day: str) -> int:
+    return (date.fromisoformat(day).toordinal() - _EPOCH_DAY) * _DAY
+
+
+def microseconds(text: str, *, zone_required: bool = False) -> int:
+    """Read a time as integer microseconds since 1970-01-01T00:00:00Z.
+
+    Raises ValueError, with a sentence for the client, for text of another
+    form, a day or hour that does not exist, and what leaves years 1-9999.
+    """
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError("Not a time of the form YYYY-MM-DDTHH:MM:SS[.fraction][Z|+hh:mm].")
+    day, hour, minute, second, fraction, zone = match.groups()
+    h, m, s = int(hour), int(minute), int(second)
+    if h > 23 or m > 59 or s > 59:
+        raise ValueError("Not a time of day.")
+    try:
+        micros = _midnight(day) + ((h * 60 + m) * 60 + s) * 1_000_000
+    except ValueError:
+        raise ValueError("Not a day of the calendar.") from None
+    if fraction:
+        micros += int(fraction[:6].ljust(6, "0"))
+    if zone is None:
+        if zone_required:
+            raise ValueError("The time has no zone; end it with Z or an offset.")
+    elif zone != "Z":
+        micros -= _offset(zone)
+    if not EARLIEST <= micros <= LATEST:
+        raise ValueError("The time leaves the years 1 to 9999.")
+    return micros
+
+
+def _offset(zone: str) -> int:
+    hours, minutes = int(zone[1:3]), int(zone[-2:])
+    if hours > 23 or minutes > 59:
+        raise ValueError("Not an offset from UTC.")
+    total = (hours * 60 + minutes) * 60_000_000
+    return -total if zone[0] == "-" else total
+
+
+def rfc3339(micros: int) -> str:
+    """Write microseconds since 1970 as RFC 3339 in UTC, ``Z`` at the end.
+
+    The fraction is left out when it is zero, else has six digits.
+    """
+    days, rest = divmod(micros, _DAY)
+    seconds, fraction = divmod(rest, 1_000_000)
+    minutes, s = divmod(seconds, 60)
+    h, m = divmod(minutes, 60)
+    day = date.fromordinal(days + _EPOCH_DAY)
+    # isoformat pads the year to four digits, strftime does not.
+    text = f"{day.isoformat()}T{h:02}:{m:02}:{s:02}"
+    return f"{text}.{fraction:06}Z" if fraction else f"{text}Z"
