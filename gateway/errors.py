@@ -1,0 +1,89 @@
+"""What can go wrong, as a closed list.
+
+A `Refusal` turns a request away; its `Reason` is all that the layers below an
+adapter know about it, and each adapter has its own words and status for it.
+"""
+
+import enum
+from collections.abc import Sequence
+
+from schemas import Problem
+
+
+class Reason(enum.Enum):
+    """Why a request was turned away, in the order in which requests are checked."""
+
+    NO_SUCH_ADDRESS = "no_such_address"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    CREDENTIAL_MISSING = "credential_missing"
+    CREDENTIAL_UNKNOWN = "credential_unknown"
+    TENANT_UNKNOWN = "tenant_unknown"
+    TENANT_FORBIDDEN = "tenant_forbidden"
+    DEVICE_UNKNOWN = "device_unknown"
+    DEVICE_FORBIDDEN = "device_forbidden"
+    BODY_TOO_LARGE = "body_too_large"
+    BODY_TOO_SLOW = "body_too_slow"
+    MEDIA_TYPE_UNSUPPORTED = "media_type_unsupported"
+    ENCODING_UNSUPPORTED = "encoding_unsupported"
+    ENCODING_CORRUPT = "encoding_corrupt"
+    EXPECTATION_UNSUPPORTED = "expectation_unsupported"
+    NOT_JSON = "not_json"
+    INVALID = "invalid"
+    NOT_FOUND = "not_found"
+    OVERLOADED = "overloaded"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request can succeed later."""
+        return self in _RETRYABLE
+
+
+_RETRYABLE = frozenset(
+    {Reason.BODY_TOO_SLOW, Reason.OVERLOADED, Reason.UNAVAILABLE, Reason.INTERNAL}
+)
+
+RETRY_AFTER = 1
+"""Seconds that `Retry-After` asks for: a group commit takes milliseconds, a restart about one."""
+
+
+class Refusal(Exception):
+    """A request is turned away. Raised anywhere, it leaves by one door: the adapter's `refused`.
+
+    Attributes:
+        reason: from the closed list.
+        message: a sentence for the client that names what is wrong; may be empty.
+        problems: the faults of the content, if that is what is wrong.
+        allowed: the methods that the address knows, for METHOD_NOT_ALLOWED.
+        subject: what the client named that is not there (an id, a credential).
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str = "",
+        *,
+        problems: Sequence[Problem] = (),
+        allowed: Sequence[str] = (),
+        subject: str = "",
+    ) -> None:
+        super().__init__(message or reason.value)
+        self.reason = reason
+        self.message = message
+        self.problems = tuple(problems)
+        self.allowed = tuple(allowed)
+        self.subject = subject
+
+
+class StoreError(Exception):
+    """A store could not do what was asked; nothing of it was done. Trying again may help."""
+
+
+class ConfigError(Exception):
+    """A configuration cannot be used; `problems` names every fault of the file."""
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(f"{file}: {p.path}: {p.message}" for p in problems))
+        self.file = file
+        self.problems = tuple(problems)
