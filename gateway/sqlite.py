@@ -1,0 +1,149 @@
+"""The one place that opens SQLite.
+
+Durable means WAL with ``synchronous=FULL``: every commit is fsynced before it
+returns. There is one read-write connection per file, and readers open the file
+read-only, because SQLite before 3.51.3 can corrupt a WAL that two connections
+checkpoint at once.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import aiosqlite
+
+from gateway.errors import StoreError
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 1.0
+"""How long a write waits for another process's lock; agents give up after three seconds."""
+
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA temp_store=MEMORY",
+)
+
+
+class Database(aiosqlite.Connection):
+    """An aiosqlite connection that can run one function, a whole transaction, in one hop."""
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run *work* on the connection's thread.
+
+        Raises:
+            StoreError: SQLite could not do it (locked, full, unreadable, closed).
+        """
+        try:
+            # aiosqlite has no public call for this, and a hop costs 70 microseconds.
+            result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        except (sqlite3.Error, ValueError) as error:
+            raise StoreError(f"{type(error).__name__}: {error}") from error
+        return result
+
+
+def _connect(target: str, *, page_size: int | None = None) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        target, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    try:
+        if page_size is not None:
+            connection.execute(f"PRAGMA page_size={page_size:d}")
+            for pragma in _PRAGMAS:
+                connection.execute(pragma)
+        else:
+            connection.execute("PRAGMA query_only=ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def open_database(
+    path: Path, migrations: Sequence[str], *, page_size: int = 4096
+) -> Database:
+    """Open *path* for writing, made if absent, and bring its schema up to date.
+
+    *migrations* are SQL scripts; ``user_version`` counts those already run.
+
+    Raises:
+        StoreError: the file cannot be opened, is no database, or has a newer schema.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path.parent}: {error.strerror}") from error
+    database = Database(lambda: _connect(_uri(path, "rwc"), page_size=page_size), 64)
+    try:
+        await database
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}") from error
+    try:
+        await database.run(lambda connection: _migrate(connection, path, migrations))
+    except BaseException:
+        await database.close()
+        raise
+    return database
+
+
+@asynccontextmanager
+async def open_reader(path: Path) -> AsyncIterator[Database]:
+    """Open *path* for reading only, beside whoever writes.
+
+    Raises:
+        StoreError: there is no such database, or it cannot be read.
+    """
+    database = Database(lambda: _connect(_uri(path, "ro")), 64)
+    try:
+        await database
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}") from error
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def _uri(path: Path, mode: str) -> str:
+    return f"file:{quote(str(path.absolute()))}?mode={mode}"
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(migrations):
+        raise StoreError(
+            f"{path}: schema version {version} is newer than this gateway's {len(migrations)}; "
+            "run the gateway that wrote it, or a newer one."
+        )
+    for number, script in enumerate(migrations[version:], start=version + 1):
+        statements = f"BEGIN IMMEDIATE;{script};PRAGMA user_version={number:d};COMMIT;"
+        try:
+            connection.executescript(statements)
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.rollback()
+            raise
+
+
+def in_transaction(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
+    """Run *work* between BEGIN IMMEDIATE and COMMIT; roll back on any error."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work()
+        connection.execute("COMMIT")
+    except BaseException:
+        # A full disk may have rolled the transaction back by itself.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def placeholders(values: Sequence[Any]) -> str:
+    """As many question marks as *values*, for an IN list."""
+    return ",".join("?" * len(values))

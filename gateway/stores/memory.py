@@ -1,0 +1,86 @@
+"""A store in memory: the fake of every test, and nothing for production.
+
+It keeps the contract in full except durability, and forgets everything at exit.
+"""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+
+from gateway.record import EventRecord, Kind, Outcome
+from gateway.store import Selection, StoredDocument
+
+
+class MemoryStore:
+    """Records in a dict, in order."""
+
+    def __init__(self, max_rejected: int) -> None:
+        self.trimmed = 0
+        self._max_rejected = max_rejected
+        self._events: dict[int, EventRecord] = {}
+        self._keys: set[bytes] = set()
+        self._rejected: list[int] = []
+        self._next = 1
+        self._documents: dict[tuple[str, str, str], StoredDocument] = {}
+
+    async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        return [self._append(record) for record in records]
+
+    def _append(self, record: EventRecord) -> Outcome:
+        sequence, self._next = self._next, self._next + 1
+        if record.key is not None:
+            if record.key in self._keys:
+                return Outcome.DUPLICATE
+            self._keys.add(record.key)
+        self._events[sequence] = record
+        if record.kind == Kind.REJECTED:
+            self._rejected.append(sequence)
+            while len(self._rejected) > self._max_rejected:
+                gone = self._events.pop(self._rejected.pop(0))
+                self._keys.discard(gone.key or b"")
+                self.trimmed += 1
+        return Outcome.STORED
+
+    async def known(self, keys: Collection[bytes]) -> set[bytes]:
+        return self._keys.intersection(keys)
+
+    async def probe(self) -> None:
+        return None
+
+    async def read(self, wanted: Selection) -> AsyncIterator[tuple[int, EventRecord]]:
+        found = 0
+        for sequence, record in list(self._events.items()):
+            if found == wanted.limit:
+                return
+            if sequence > wanted.after and _selected(record, wanted):
+                found += 1
+                yield sequence, record
+
+    async def get(self, dialect: str, tenant: str, name: str) -> StoredDocument | None:
+        return self._documents.get((dialect, tenant, name))
+
+    async def put(self, dialect: str, tenant: str, name: str, body: str, now: int) -> None:
+        self._documents[dialect, tenant, name] = StoredDocument(body, now)
+
+    async def names(self, dialect: str, prefix: str) -> Sequence[tuple[str, str]]:
+        return [
+            (tenant, name)
+            for spoken, tenant, name in self._documents
+            if spoken == dialect and name.startswith(prefix)
+        ]
+
+    async def close(self) -> None:
+        return None
+
+
+def _selected(record: EventRecord, wanted: Selection) -> bool:
+    return (
+        wanted.dialect in (None, record.dialect)
+        and wanted.tenant in (None, record.tenant)
+        and wanted.kind in (None, record.kind)
+        and (wanted.since is None or record.received_at >= wanted.since)
+        and (wanted.until is None or record.received_at < wanted.until)
+    )
+
+
+async def open_store(url: str, max_rejected: int) -> MemoryStore:
+    """Open a new, empty store; *url* is ``memory:``."""
+    return MemoryStore(max_rejected)
