@@ -1,0 +1,139 @@
+"""Group commit: many waiting requests, one transaction.
+
+There is no timer and nothing to tune. While one transaction is being written,
+the next one gathers; the busier the gateway, the larger the groups.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from gateway.errors import Reason, Refusal, StoreError
+from gateway.record import EventRecord, Outcome
+from gateway.store import Appender
+
+log = structlog.get_logger()
+
+Observe = Callable[[int, float], None]
+
+
+class _Waiter:
+    """A request's records and the future that its handler awaits."""
+
+    __slots__ = ("done", "records", "size")
+
+    def __init__(
+        self, records: Sequence[EventRecord], size: int, done: asyncio.Future[Sequence[Outcome]]
+    ) -> None:
+        self.records = records
+        self.size = size
+        self.done = done
+
+
+class GroupCommitter:
+    """The only writer of an appender."""
+
+    def __init__(
+        self,
+        target: Appender,
+        *,
+        max_events: int,
+        max_bytes: int,
+        observe: Observe | None = None,
+    ) -> None:
+        """Write to *target*, holding at most *max_events* or *max_bytes* of text at a time.
+
+        *observe* is told the size and the seconds of each committed group.
+        """
+        self._target = target
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._observe = observe
+        self._waiting: list[_Waiter] = []
+        self._held_events = 0
+        self._held_bytes = 0
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def held_events(self) -> int:
+        """Events that wait for the disk now, those being written included."""
+        return self._held_events
+
+    def start(self) -> None:
+        """Begin to write; needs a running loop."""
+        self._task = asyncio.create_task(self._run(), name="group-committer")
+
+    async def close(self) -> None:
+        """Write what still waits, answer everyone, and stop."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        """Have *records* committed with whatever else waits; return their outcomes.
+
+        Raises:
+            Refusal: OVERLOADED, when too much waits already; nothing was taken.
+            StoreError: the transaction failed; nothing was kept.
+        """
+        if not records:
+            return ()
+        size = sum([len(record.data) for record in records])
+        # A request larger than the whole bound still passes when nothing else waits.
+        if self._held_events and (
+            self._held_events + len(records) > self._max_events
+            or self._held_bytes + size > self._max_bytes
+        ):
+            raise Refusal(Reason.OVERLOADED, "Too many events wait for the disk; try again.")
+        if self._closing:
+            raise StoreError("closing")
+        waiter = _Waiter(records, size, asyncio.get_running_loop().create_future())
+        self._held_events += len(records)
+        self._held_bytes += size
+        self._waiting.append(waiter)
+        self._wake.set()
+        return await waiter.done
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                group, self._waiting = self._waiting, []
+                await self._commit(group)
+            if self._closing:
+                return
+
+    async def _commit(self, group: list[_Waiter]) -> None:
+        records = [record for waiter in group for record in waiter.records]
+        started = time.perf_counter()
+        try:
+            outcomes = await self._target.append(records)
+        except StoreError as error:
+            self._answer_failure(group, str(error))
+        except Exception as error:
+            log.exception("commit_failed_unexpectedly", events=len(records))
+            self._answer_failure(group, repr(error))
+        else:
+            if self._observe is not None:
+                self._observe(len(records), time.perf_counter() - started)
+            at = 0
+            for waiter in group:
+                end = at + len(waiter.records)
+                if not waiter.done.done():
+                    waiter.done.set_result(outcomes[at:end])
+                at = end
+        finally:
+            self._held_events -= len(records)
+            self._held_bytes -= sum(waiter.size for waiter in group)
+
+    def _answer_failure(self, group: list[_Waiter], message: str) -> None:
+        for waiter in group:
+            if not waiter.done.done():
+                # One exception each: a shared one would share its traceback.
+                waiter.done.set_exception(StoreError(message))

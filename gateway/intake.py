@@ -1,0 +1,130 @@
+"""The one way in: redact, then commit, then a receipt.
+
+Every dialect's events pass here, and nothing else writes records.
+"""
+
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from gateway import quarantine
+from gateway.adapter import Inbound, Reading, Rejected
+from gateway.commit import GroupCommitter
+from gateway.errors import Reason, Refusal, StoreError
+from gateway.record import EventRecord, Outcome, Receipt
+from gateway.redact import Redactor
+from gateway.spool import Spool
+from gateway.store import Store
+from schemas import Problem
+
+log = structlog.get_logger()
+
+_AVOID = 0.5
+"""Seconds for which a store that has just failed is not tried again by requests."""
+
+
+class Intake:
+    """Takes readings in and says what became of them."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        spool: Spool,
+        to_store: GroupCommitter,
+        to_spool: GroupCommitter,
+        redactor: Redactor,
+    ) -> None:
+        self._store = store
+        self._spool = spool
+        self._to_store = to_store
+        self._to_spool = to_spool
+        self._redactor = redactor
+        self._avoid_until = 0.0
+
+    async def accept(
+        self, dialect: str, inbound: Inbound, reading: Reading, *, on_invalid: str, queue: bool
+    ) -> Receipt:
+        """Make a request's events durable, its invalid ones as quarantine, in one transaction.
+
+        Args:
+            on_invalid: ``quarantine``, ``refuse`` or ``accept``.
+            queue: answer from the spool, before the store has the events.
+
+        Raises:
+            Refusal: INVALID (for ``quarantine``, after the quarantine's commit),
+                OVERLOADED, UNAVAILABLE. Except for INVALID, nothing was kept.
+        """
+        rejected = reading.rejected
+        if not rejected and not self._redactor.active:
+            return Receipt(await self._keep(reading.records, queue))
+        if rejected and on_invalid == "refuse":
+            raise _invalid(rejected)
+        records = [self._redactor.redact(record) for record in reading.records]
+        aside = [quarantine.of_event(dialect, inbound, one, self._redactor) for one in rejected]
+        outcomes = await self._keep([*records, *aside], queue)
+        if rejected and not records and on_invalid != "accept":
+            raise _invalid(rejected)
+        return Receipt(outcomes[: len(records)], len(rejected))
+
+    async def put_aside(self, dialect: str, inbound: Inbound, problem: Problem) -> None:
+        """Quarantine a body that is not JSON. Raises Refusal as `accept` does."""
+        await self._keep([quarantine.of_body(dialect, inbound, problem, self._redactor)], False)
+
+    async def probe(self) -> None:
+        """Return if an event could be made durable now; raises StoreError otherwise."""
+        try:
+            await self._store.probe()
+        except StoreError:
+            await self._spool.probe()
+
+    async def _keep(self, records: Sequence[EventRecord], queue: bool) -> Sequence[Outcome]:
+        if queue:
+            return await self._queue(records)
+        if self._spool.depth:
+            waiting = self._spool.known({r.key for r in records if r.key is not None})
+            if waiting:
+                return await self._keep_but(records, waiting, queue=False)
+        if time.monotonic() >= self._avoid_until:
+            try:
+                return await self._to_store.append(records)
+            except StoreError as error:
+                log.warning("store_failed", events=len(records), error=str(error))
+                self._avoid_until = time.monotonic() + _AVOID
+        return await self._spool_them(records)
+
+    async def _queue(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        """Spool what neither the spool nor, where it can be asked, the store has already."""
+        keys = {record.key for record in records if record.key is not None}
+        held = self._spool.known(keys)
+        if time.monotonic() >= self._avoid_until:
+            try:
+                held |= await self._store.known(keys - held)
+            except StoreError:
+                self._avoid_until = time.monotonic() + _AVOID
+        if held:
+            return await self._keep_but(records, held, queue=True)
+        return await self._spool_them(records)
+
+    async def _keep_but(
+        self, records: Sequence[EventRecord], held: set[bytes], *, queue: bool
+    ) -> Sequence[Outcome]:
+        fresh = [record for record in records if record.key not in held]
+        kept = await (self._spool_them(fresh) if queue else self._keep(fresh, False))
+        outcomes = iter(kept)
+        return [Outcome.DUPLICATE if record.key in held else next(outcomes) for record in records]
+
+    async def _spool_them(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        try:
+            return await self._to_spool.append(records)
+        except StoreError as error:
+            log.error("spool_failed", events=len(records), error=str(error))
+            raise Refusal(
+                Reason.UNAVAILABLE, "Neither the store nor the spool can be written."
+            ) from None
+
+
+def _invalid(rejected: Sequence[Rejected]) -> Refusal:
+    problems = [problem for one in rejected for problem in one.seen_from_request()]
+    return Refusal(Reason.INVALID, problems=problems)

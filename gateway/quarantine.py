@@ -1,0 +1,58 @@
+"""Refused content of known clients, kept as records of kind ``rejected``.
+
+Their `data` is ``{"problems": [{"path", "message"}], "raw": "..."}``. Their key
+hashes the content, so that a client that repeats a refused batch for ever fills
+nothing.
+"""
+
+import msgspec
+
+from gateway.adapter import Inbound, Rejected
+from gateway.errors import Reason
+from gateway.record import EventRecord, Kind, key_of, new_id
+from gateway.redact import Redactor
+from schemas import Problem
+
+MAX_BODY = 64 * 1024
+"""Bytes kept of a body that is not JSON."""
+
+MAX_EVENT = 1024 * 1024
+"""Bytes kept of an invalid event; the documented limit of a single one."""
+
+
+def of_event(dialect: str, inbound: Inbound, rejected: Rejected, redactor: Redactor) -> EventRecord:
+    """The record of one element that is no event."""
+    return _record(dialect, inbound, Reason.INVALID, rejected.problems, rejected.raw, redactor)
+
+
+def of_body(dialect: str, inbound: Inbound, problem: Problem, redactor: Redactor) -> EventRecord:
+    """The record of a body that is not JSON."""
+    raw = inbound.body[:MAX_BODY]
+    return _record(dialect, inbound, Reason.NOT_JSON, [problem], raw, redactor)
+
+
+def _record(
+    dialect: str,
+    inbound: Inbound,
+    reason: Reason,
+    problems: object,
+    raw: bytes,
+    redactor: Redactor,
+) -> EventRecord:
+    tenant = inbound.tenant.name
+    # What is not UTF-8 shows as \xff and the like: nothing is lost, and it is text.
+    text = redactor.redact_raw(dialect, tenant, raw.decode("utf-8", "backslashreplace"))
+    data = {"problems": problems, "raw": text[:MAX_EVENT]}
+    return EventRecord(
+        id=new_id(inbound.received_at),
+        dialect=dialect,
+        tenant=tenant,
+        kind=Kind.REJECTED,
+        type=reason.value,
+        subject=None,
+        time=inbound.received_at,
+        received_at=inbound.received_at,
+        client_address=inbound.client_address,
+        key=key_of(dialect, tenant, Kind.REJECTED, raw),
+        data=msgspec.json.encode(data).decode(),
+    )

@@ -1,0 +1,109 @@
+"""What must not be kept: masked before anything is stored, spooled or quarantined.
+
+Two rules, for everyone and per tenant: headers of logged API calls, and members
+of any name at any depth. Names match whatever their case. Where no rule applies
+nothing is decoded.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.record import EventRecord
+from schemas import Unreadable, jsontext
+
+MASK = "[redacted]"
+WITHHELD = "[withheld: it could not be read as JSON, so nothing in it could be masked]"
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """Names to mask, in lower case."""
+
+    headers: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, headers: Sequence[str], keys: Sequence[str]) -> "Rules":
+        """Rules for names written in any case."""
+        return cls(frozenset(map(str.lower, headers)), frozenset(map(str.lower, keys)))
+
+    def joined(self, other: "Rules") -> "Rules":
+        """These rules and *other*."""
+        return Rules(self.headers | other.headers, self.keys | other.keys)
+
+    def __bool__(self) -> bool:
+        return bool(self.headers or self.keys)
+
+
+class Redactor:
+    """Applies the rules of everyone and of the record's tenant."""
+
+    def __init__(self, everyone: Rules, tenants: Mapping[tuple[str, str], Rules]) -> None:
+        """*tenants* maps (dialect, tenant) to rules that apply besides those of *everyone*."""
+        self._everyone = everyone
+        self._tenants = {name: everyone.joined(rules) for name, rules in tenants.items()}
+        self.active = bool(everyone) or any(self._tenants.values())
+
+    def redact(self, record: EventRecord) -> EventRecord:
+        """The record with what must not be kept masked; the same one if there is nothing."""
+        rules = self._rules(record.dialect, record.tenant)
+        if not rules:
+            return record
+        data = _masked(record.data, rules)
+        return record if data is None else msgspec.structs.replace(record, data=data)
+
+    def redact_raw(self, dialect: str, tenant: str, raw: str) -> str:
+        """Text that was refused, masked; withheld where rules exist but it is no JSON."""
+        rules = self._rules(dialect, tenant)
+        if not rules:
+            return raw
+        try:
+            masked = _masked(raw, rules)
+        except Unreadable:
+            return WITHHELD
+        return raw if masked is None else masked
+
+    def _rules(self, dialect: str, tenant: str) -> Rules:
+        return self._tenants.get((dialect, tenant), self._everyone)
+
+
+def _masked(text: str, rules: Rules) -> str | None:
+    """The text with its secrets masked, or None where it has none.
+
+    Raises:
+        Unreadable: the text is not JSON.
+    """
+    document = jsontext.value(text.encode("utf-8", "surrogatepass"), constants=float, deepest=None)
+    hits = _mask(document, rules)
+    if not hits:
+        return None
+    return jsontext.written(document)
+
+
+def _mask(document: Any, rules: Rules) -> int:
+    """Mask in place; return how many members were masked."""
+    hits = 0
+    waiting = [document]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting.extend(node)
+        elif isinstance(node, dict):
+            for name, value in node.items():
+                lowered = name.lower()
+                if lowered in rules.keys:
+                    node[name] = MASK
+                    hits += 1
+                    continue
+                if lowered == "headers" and isinstance(value, dict):
+                    hits += _mask_headers(value, rules)
+                waiting.append(value)
+    return hits
+
+
+def _mask_headers(headers: dict[str, Any], rules: Rules) -> int:
+    secret = [name for name in headers if name.lower() in rules.headers]
+    for name in secret:
+        headers[name] = MASK
+    return len(secret)
