@@ -1,0 +1,266 @@
+"""The tenant/device endpoint.
+
+The numeric `error` of an answer names the culprit (credential, tenant, device,
+request, server); the status says what happened.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from gateway.adapter import (
+    STATUS,
+    Credential,
+    Endpoint,
+    Head,
+    Inbound,
+    Ingest,
+    Reading,
+    Rejected,
+    Reply,
+    Tenant,
+)
+from gateway.errors import RETRY_AFTER, Reason, Refusal
+from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
+from schemas import Faulty, Problem, Strict, Unreadable, device, jsontext
+from schemas.shape import Checker
+
+PATH = "/rest/v1/api/tenants/{tenant}/devices/{device}/events"
+KIND = "device_event"
+SERIAL = "sn-!-"
+"""What a device id begins with that is the serial number of a device."""
+
+CHALLENGE = 'ApiKey realm="events"'
+_EVENT = Checker(device.Event(), finite=True)
+_APP_KEY = re.compile(rb"""(["']?appKey["']?\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}]+)""")
+
+# reason: (error code, what to say). 0 credential, 4 tenant, 5 device, 6 request, -1 server.
+_WORDS: dict[Reason, tuple[int, str]] = {
+    Reason.NO_SUCH_ADDRESS: (6, "There is no such resource."),
+    Reason.METHOD_NOT_ALLOWED: (6, "Only POST is allowed here."),
+    Reason.CREDENTIAL_MISSING: (0, "Invalid license: the request has no API key."),
+    Reason.CREDENTIAL_UNKNOWN: (0, "Invalid license: the API key is not known."),
+    Reason.TENANT_UNKNOWN: (4, "Invalid tenant id: there is no such tenant."),
+    Reason.TENANT_FORBIDDEN: (0, "The API key has no access to this tenant."),
+    Reason.DEVICE_UNKNOWN: (5, "Invalid device id: the tenant has no such device."),
+    Reason.DEVICE_FORBIDDEN: (0, "The API key has no access to this device."),
+    Reason.BODY_TOO_LARGE: (6, "The body is too large."),
+    Reason.BODY_TOO_SLOW: (-1, "The body did not arrive in time."),
+    Reason.MEDIA_TYPE_UNSUPPORTED: (6, "Send Content-Type: application/json."),
+    Reason.ENCODING_UNSUPPORTED: (6, "The content encoding is not supported."),
+    Reason.ENCODING_CORRUPT: (6, "The body is not what its content encoding says."),
+    Reason.NOT_JSON: (6, "Validation error."),
+    Reason.INVALID: (6, "Validation error."),
+    Reason.OVERLOADED: (-1, "Too much is waiting to be stored; try again."),
+    Reason.UNAVAILABLE: (-1, "The event cannot be stored now; try again."),
+    Reason.INTERNAL: (-1, "Server unknown server error."),
+}
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """The canonical device a request is for, and whether it exists yet."""
+
+    device: str
+    new: bool
+
+
+class DeviceAdapter:
+    """Speaks the dialect of devices that report one event a request."""
+
+    dialect: ClassVar[str] = "device"
+    options: ClassVar[type[Strict]] = device.Options
+    prefixes: ClassVar[Sequence[str]] = ("/rest/",)
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
+        self._tenants = {tenant.tenant: tenant for tenant in options.tenants}
+        self._devices = {name: set(tenant.devices) for name, tenant in self._tenants.items()}
+        self._created = dict.fromkeys(self._tenants, 0)
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        return [
+            Ingest(
+                (PATH,),
+                ("POST",),
+                self._options.max_body,
+                lambda inbound: [inbound.body],
+                self._read,
+                batch=False,
+                media_types=_is_json,
+            )
+        ]
+
+    def credentials(self) -> Iterable[Credential]:
+        for key in self._options.keys:
+            devices = None if key.devices is None else frozenset(key.devices)
+            yield Credential(key.key, list(key.tenants), devices)
+
+    def secret(self, head: Head) -> str | None:
+        """The first of the key's headers that is present decides, even if it is empty."""
+        for name in ("X-Moki-TenantAPIToken", "X-API-Key"):
+            values = set(head.headers(name))
+            if values:
+                return values.pop().strip() if len(values) == 1 else None
+        scheme, _, token = (head.header("Authorization") or "").partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else None
+
+    def admit(self, head: Head, credential: Credential) -> Tenant:
+        """Check tenant, then the key's right to it, then device, then the key's right to that."""
+        name = head.params["tenant"]
+        if name not in credential.tenants:
+            hidden = self._options.hide_foreign_tenants or name in self._tenants
+            raise Refusal(Reason.TENANT_FORBIDDEN if hidden else Reason.TENANT_UNKNOWN)
+        tenant = self._tenants[name]
+        wanted = self._canonical(tenant, head.params["device"])
+        allowed = credential.detail is None or wanted in credential.detail
+        if wanted in self._devices[name]:
+            if not allowed:
+                raise Refusal(Reason.DEVICE_FORBIDDEN)
+            return Tenant(name, Admitted(wanted, new=False))
+        if not allowed and self._options.hide_foreign_tenants:
+            raise Refusal(Reason.DEVICE_FORBIDDEN)
+        creatable = tenant.provisioning == "open" and allowed and bool(wanted)
+        if not creatable or self._created[name] >= tenant.max_devices:
+            raise Refusal(Reason.DEVICE_UNKNOWN)
+        return Tenant(name, Admitted(wanted, new=True))
+
+    def _canonical(self, tenant: Any, given: str) -> str:
+        """The device that an id names; a serial number is an alias, and ids compare exactly."""
+        if given.startswith(SERIAL):
+            return str(tenant.serials.get(given[len(SERIAL) :], given))
+        return given
+
+    def provisioned(self, inbound: Inbound) -> tuple[str, str] | None:
+        """The tenant and document name of a device that this request's success creates."""
+        admitted: Admitted = inbound.tenant.detail
+        return (inbound.tenant.name, f"device/{admitted.device}") if admitted.new else None
+
+    def recall(self, names: Iterable[tuple[str, str]]) -> None:
+        """Know devices that were created before, by the names of their documents."""
+        for tenant, name in names:
+            device_id = name.removeprefix("device/")
+            if device_id not in self._devices.setdefault(tenant, set()):
+                self._devices[tenant].add(device_id)
+                self._created[tenant] = self._created.get(tenant, 0) + 1
+
+    def on_invalid(self, default: str) -> str:
+        """A request is one event: there is nothing to accept where it is invalid."""
+        return "quarantine" if default == "accept" else default
+
+    def wants_queue(self, inbound: Inbound) -> bool:
+        if self._tenants[inbound.tenant.name].acknowledge == "queued":
+            return True
+        return _prefers_async(inbound.head)
+
+    def _read(self, inbound: Inbound, raws: Sequence[bytes], start: int | None) -> Reading:
+        [raw] = raws
+        try:
+            return Reading([self._record(inbound, raw)], [])
+        except Faulty as error:
+            problems = error.problems
+        except Unreadable as error:
+            problems = (Problem("", str(error)),)
+        # An App Key is a credential: not even the quarantine may hold it.
+        return Reading([], [Rejected(None, problems, _APP_KEY.sub(rb'\1"[redacted]"', raw))])
+
+    def _record(self, inbound: Inbound, raw: bytes) -> EventRecord:
+        raw = jsontext.utf8(raw)
+        event = _EVENT.decode(raw) if b"appKey" not in raw else None
+        text = raw.decode()
+        if event is None:
+            event, text = _EVENT.explain(self._spelled(raw, text))
+        self._check_time(event, inbound.received_at)
+        tenant, admitted = inbound.tenant.name, inbound.tenant.detail
+        return EventRecord(
+            new_id(inbound.received_at),
+            self.dialect,
+            tenant,
+            KIND,
+            event.type_id,
+            admitted.device,
+            event.timestamp * 1000,
+            inbound.received_at,
+            inbound.client_address,
+            self._key(tenant, admitted.device, event),
+            text,
+        )
+
+    def _spelled(self, raw: bytes, text: str) -> bytes:
+        """The document with `appKey` and a missing description as the options have them."""
+        document = jsontext.value(raw, finite=True)
+        if not isinstance(document, dict):
+            return raw
+        spelled = dict(document)
+        app_key = spelled.pop("appKey", None)
+        if self._options.accept_app_key and app_key is not None and "appId" not in document:
+            spelled["appId"] = app_key
+        if self._options.lenient_description and spelled.get("description") is None:
+            spelled["description"] = ""
+        return raw if spelled == document else jsontext.written(spelled).encode()
+
+    def _check_time(self, event: Any, now: int) -> None:
+        bound: int | None = self._options.max_future_ms
+        if bound is not None and event.timestamp > now // 1000 + bound:
+            raise Faulty((Problem("timestamp", f"More than {bound} ms ahead."),))
+
+    def _key(self, tenant: str, device_id: str, event: Any) -> bytes:
+        """What 409 compares: by default all six fields, types included, on the canonical device."""
+        parts = [self.dialect, tenant, KIND, device_id, event.type_id, str(event.timestamp)]
+        if self._options.conflict == "event":
+            rest = [event.description, event.app_id, event.severity, event.data]
+            try:
+                parts.append(jsontext.canonical(rest, strict=True).decode())
+            except UnicodeEncodeError:
+                raise Faulty((Problem("", "Contains a lone surrogate."),)) from None
+        return key_of(*parts)
+
+    def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
+        [outcome] = receipt.outcomes
+        if outcome is Outcome.DUPLICATE:
+            return _error(409, 6, "This event already exists; it need not be sent again.")
+        if outcome is Outcome.STORED:
+            return Reply(201, b"{}")
+        asked = {"Preference-Applied": "respond-async"} if _prefers_async(inbound.head) else {}
+        return Reply(202, b"{}", asked)
+
+    def refused(self, refusal: Refusal, head: Head, tenant: Tenant | None) -> Reply:
+        status = STATUS[refusal.reason]
+        code, message = _WORDS.get(refusal.reason, (6, refusal.reason.value))
+        faults = [f"{p.path}: {p.message}" if p.path else p.message for p in refusal.problems]
+        said = " ".join(part for part in (message, refusal.message, *faults) if part)
+        headers: dict[str, str] = {}
+        if refusal.allowed:
+            headers["Allow"] = ", ".join(refusal.allowed)
+        if status == 401:
+            headers["WWW-Authenticate"] = CHALLENGE
+        if status == 503:
+            headers["Retry-After"] = str(RETRY_AFTER)
+        return _error(status, code, said, headers)
+
+
+def _error(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> Reply:
+    # The page's table says errorMessage, its code block message: clients were written from either.
+    body = {"error": code, "message": message, "errorMessage": message}
+    return Reply(status, msgspec.json.encode(body), headers or {})
+
+
+def _prefers_async(head: Head) -> bool:
+    preferences = ",".join(head.headers("Prefer"))
+    return any(
+        part.partition(";")[0].strip().lower() == "respond-async" for part in preferences.split(",")
+    )
+
+
+def _is_json(content_type: str) -> bool:
+    """Whether a Content-Type, possibly absent, is JSON in UTF-8."""
+    media, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip(' "') not in ("utf-8", "utf8"):
+            return False
+    if media in ("", "application/json"):
+        return True
+    return media.startswith("application/") and media.endswith("+json")

@@ -1,0 +1,152 @@
+"""The Logspace HQ, as its agents know it.
+
+Agents take nothing but 202 for success and repeat a batch for ever otherwise;
+they give up on an answer after three seconds and send the same events again.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from gateway.adapter import (
+    STATUS,
+    Credential,
+    Endpoint,
+    Head,
+    Inbound,
+    Ingest,
+    Reading,
+    Rejected,
+    Reply,
+    Tenant,
+)
+from gateway.errors import RETRY_AFTER, Reason, Refusal
+from gateway.record import EventRecord, Receipt, key_of, new_id
+from schemas import Faulty, Problem, Strict, Unreadable, jsontext, logspace
+from schemas.shape import Checker
+
+SPACE_TOKEN = "logspace.space-token"  # noqa: S105 - the name of a header
+EVENT = Checker(logspace.Event(), not_finite=True)
+KIND = "event"
+
+_STATUS = {**STATUS, Reason.CREDENTIAL_MISSING: 403, Reason.CREDENTIAL_UNKNOWN: 403}
+
+# The words of the HQ where it has any (its resources' exceptions, release 0.3.2), else ours.
+_WORDS = {
+    Reason.NO_SUCH_ADDRESS: ("NOT_FOUND", "There is no such address."),
+    Reason.METHOD_NOT_ALLOWED: ("METHOD_NOT_ALLOWED", "The address does not know this method."),
+    Reason.CREDENTIAL_MISSING: ("MISSING_SPACE_TOKEN", f"Missing header '{SPACE_TOKEN}'."),
+    Reason.CREDENTIAL_UNKNOWN: ("INVALID_SPACE_TOKEN", "Unrecognized space-token '{subject}'."),
+    Reason.BODY_TOO_LARGE: ("BODY_TOO_LARGE", "The body is too large."),
+    Reason.BODY_TOO_SLOW: ("BODY_TOO_SLOW", "The body did not arrive in time."),
+    Reason.ENCODING_UNSUPPORTED: ("UNSUPPORTED_ENCODING", "The content encoding is unknown."),
+    Reason.ENCODING_CORRUPT: ("INVALID_EVENTS", "The body is not what its encoding says."),
+    Reason.NOT_JSON: ("INVALID_EVENTS", "The body is not a JSON array of events."),
+    Reason.INVALID: ("INVALID_EVENTS", "The events are invalid."),
+    Reason.OVERLOADED: ("EVENT_STORAGE_FAILED", "Too much is waiting to be stored."),
+    Reason.UNAVAILABLE: ("EVENT_STORAGE_FAILED", "Events cannot be stored now."),
+    Reason.INTERNAL: ("INTERNAL_ERROR", "An unexpected error; it was logged."),
+}
+
+
+class LogspaceAdapter:
+    """Speaks the dialect of Logspace agents, with both encodings of properties."""
+
+    dialect: ClassVar[str] = "logspace"
+    options: ClassVar[type[Strict]] = logspace.Options
+    prefixes: ClassVar[Sequence[str]] = ("/events", "/api/", "/orders", "/capabilities")
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        return [
+            Ingest(
+                ("/events", "/api/events"),
+                ("PUT",),
+                self._options.max_body,
+                self._split,
+                self._read,
+                batch=True,
+            )
+        ]
+
+    def credentials(self) -> Iterable[Credential]:
+        for space in self._options.spaces:
+            for token in space.tokens:
+                yield Credential(token, [space.tenant])
+
+    def secret(self, head: Head) -> str | None:
+        return (head.header(SPACE_TOKEN) or "").strip()
+
+    def admit(self, head: Head, credential: Credential) -> Tenant:
+        return Tenant(credential.tenants[0])
+
+    def on_invalid(self, default: str) -> str:
+        return self._options.on_invalid or default
+
+    def wants_queue(self, inbound: Inbound) -> bool:
+        return False
+
+    def provisioned(self, inbound: Inbound) -> tuple[str, str] | None:
+        return None
+
+    def recall(self, names: Iterable[tuple[str, str]]) -> None:
+        return None
+
+    def _split(self, inbound: Inbound) -> Sequence[bytes]:
+        return jsontext.slices(jsontext.utf8(inbound.body, bom=True))
+
+    def _read(self, inbound: Inbound, raws: Sequence[bytes], start: int | None) -> Reading:
+        reading = Reading([], [])
+        for at, raw in enumerate(raws, start=start or 0):
+            try:
+                event, text = EVENT.check(raw)
+            except Faulty as error:
+                reading.rejected.append(Rejected(at, error.problems, raw))
+            except Unreadable as error:
+                reading.rejected.append(Rejected(at, [Problem("", str(error))], raw))
+            else:
+                reading.records.append(self._record(inbound, event, text))
+        return reading
+
+    def _record(self, inbound: Inbound, event: Any, text: str) -> EventRecord:
+        tenant = inbound.tenant.name
+        return EventRecord(
+            new_id(inbound.received_at),
+            self.dialect,
+            tenant,
+            KIND,
+            event.type or "",
+            f"{event.system}/{event.agent_id}",
+            event.timestamp,
+            inbound.received_at,
+            inbound.client_address,
+            key_of(self.dialect, tenant, KIND, event.id),
+            text,
+        )
+
+    def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
+        return Reply(202)
+
+    def refused(self, refusal: Refusal, head: Head, tenant: Tenant | None) -> Reply:
+        """The HQ's ``{type, message, parameters}``; `parameters` is there even when empty."""
+        status = _STATUS[refusal.reason]
+        word, message = _WORDS.get(refusal.reason, (refusal.reason.name, ""))
+        message = message.replace("{subject}", refusal.subject)
+        if refusal.message:
+            message = f"{message} {refusal.message}".strip()
+        parameters: dict[str, Any] = {}
+        if refusal.reason is Reason.CREDENTIAL_UNKNOWN:
+            parameters["space-token"] = refusal.subject
+        if refusal.problems:
+            parameters["errors"] = refusal.problems
+        headers: dict[str, str] = {}
+        if refusal.allowed:
+            headers["Allow"] = ", ".join(refusal.allowed)
+        if status == 503:
+            headers["Retry-After"] = str(RETRY_AFTER)
+        body = {"type": word, "message": message, "parameters": parameters}
+        return Reply(status, msgspec.json.encode(body), headers)

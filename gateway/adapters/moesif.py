@@ -1,0 +1,207 @@
+"""The Moesif collector, as its SDKs know it.
+
+SDKs take nothing but 201 for success, some repeat a refused batch for ever, and
+the others lose it: so a bad event never fails the batch it came in, and an
+answer carries no body.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from gateway.adapter import (
+    STATUS,
+    Credential,
+    Endpoint,
+    Head,
+    Inbound,
+    Ingest,
+    Reading,
+    Rejected,
+    Reply,
+    Tenant,
+)
+from gateway.errors import RETRY_AFTER, Reason, Refusal
+from gateway.record import EventRecord, Receipt, key_of, new_id
+from schemas import Faulty, Lenient, Problem, Strict, Unreadable, jsontext, moesif
+from schemas.shape import Checker
+
+APPLICATION_ID = "X-Moesif-Application-Id"
+
+_TITLES = {
+    Reason.NO_SUCH_ADDRESS: "There is no such address.",
+    Reason.METHOD_NOT_ALLOWED: "The address does not know this method.",
+    Reason.CREDENTIAL_MISSING: f"The header {APPLICATION_ID} is missing.",
+    Reason.CREDENTIAL_UNKNOWN: f"The header {APPLICATION_ID} holds no known application id.",
+    Reason.BODY_TOO_LARGE: "The body is too large.",
+    Reason.BODY_TOO_SLOW: "The body did not arrive in time.",
+    Reason.ENCODING_UNSUPPORTED: "The content encoding is not supported.",
+    Reason.ENCODING_CORRUPT: "The body is not what its content encoding says.",
+    Reason.NOT_JSON: "The body is not JSON as this address takes it.",
+    Reason.INVALID: "The events are invalid.",
+    Reason.OVERLOADED: "Too much is waiting to be stored; try again.",
+    Reason.UNAVAILABLE: "Events cannot be stored now; try again.",
+    Reason.INTERNAL: "An unexpected error; it was logged.",
+}
+
+
+class Sort(msgspec.Struct, frozen=True):
+    """One sort of Moesif document: its kind, its schema, and where our names come from."""
+
+    kind: str
+    checker: Checker
+    type: Callable[[Any], str]
+    subject: Callable[[Any], str | None]
+    time: Callable[[Any], int | None]
+
+    @classmethod
+    def of(cls, kind: str, schema: Lenient, **names: Callable[[Any], Any]) -> "Sort":
+        """A sort whose type is its kind, unless *names* say otherwise."""
+        return cls(kind, Checker(schema), **{"type": lambda _: kind, **names})
+
+
+def _actor(event: Any) -> str | None:
+    return event.user_id or event.company_id or None
+
+
+EVENT = Sort.of(
+    "api_call",
+    moesif.Event(),
+    type=lambda event: event.request.verb,
+    subject=_actor,
+    time=lambda event: event.request.time,
+)
+ACTION = Sort.of(
+    "action",
+    moesif.Action(),
+    type=lambda action: action.action_name,
+    subject=_actor,
+    time=lambda action: action.request and action.request.time,
+)
+
+
+class MoesifAdapter:
+    """Speaks the dialect of Moesif's SDKs, plugins and browser script."""
+
+    dialect: ClassVar[str] = "moesif"
+    options: ClassVar[type[Strict]] = moesif.Options
+    prefixes: ClassVar[Sequence[str]] = ("/v1/", "/moesifapi/", "/collector/", "/health/")
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        return [
+            *self._pair("/v1/events", EVENT),
+            *self._pair("/v1/actions", ACTION),
+            *self._pair("/moesifapi/events", EVENT),
+        ]
+
+    def _pair(self, path: str, sort: Sort) -> tuple[Ingest, Ingest]:
+        def single(inbound: Inbound) -> Sequence[bytes]:
+            return [jsontext.utf8(inbound.body)]
+
+        def batch(inbound: Inbound) -> Sequence[bytes]:
+            return jsontext.slices(jsontext.utf8(inbound.body))
+
+        def read(inbound: Inbound, raws: Sequence[bytes], start: int | None) -> Reading:
+            return self._read(sort, inbound, raws, start)
+
+        limit = self._options.max_body
+        return (
+            Ingest((path,), ("POST",), limit, single, read, batch=False),
+            Ingest((f"{path}/batch",), ("POST",), limit, batch, read, batch=True),
+        )
+
+    def credentials(self) -> Iterable[Credential]:
+        for application in self._options.applications:
+            for secret in application.ids:
+                yield Credential(secret, [application.tenant])
+
+    def secret(self, head: Head) -> str | None:
+        return head.header(APPLICATION_ID)
+
+    def admit(self, head: Head, credential: Credential) -> Tenant:
+        return Tenant(credential.tenants[0])
+
+    def on_invalid(self, default: str) -> str:
+        return self._options.on_invalid or default
+
+    def wants_queue(self, inbound: Inbound) -> bool:
+        return False
+
+    def provisioned(self, inbound: Inbound) -> tuple[str, str] | None:
+        return None
+
+    def recall(self, names: Iterable[tuple[str, str]]) -> None:
+        return None
+
+    def _read(
+        self, sort: Sort, inbound: Inbound, raws: Sequence[bytes], start: int | None
+    ) -> Reading:
+        reading = Reading([], [])
+        for at, raw in enumerate(raws, start=start or 0):
+            try:
+                event, text = sort.checker.check(raw)
+            except Faulty as error:
+                position = None if start is None else at
+                reading.rejected.append(Rejected(position, error.problems, raw))
+            except Unreadable as error:
+                if start is None:
+                    raise
+                reading.rejected.append(Rejected(at, [Problem("", str(error))], raw))
+            else:
+                reading.records.append(self._record(sort, inbound, event, text))
+        return reading
+
+    def _record(self, sort: Sort, inbound: Inbound, event: Any, text: str) -> EventRecord:
+        tenant = inbound.tenant.name
+        time = sort.time(event)
+        return EventRecord(
+            new_id(inbound.received_at),
+            self.dialect,
+            tenant,
+            sort.kind,
+            sort.type(event),
+            sort.subject(event),
+            inbound.received_at if time is None else time,
+            inbound.received_at,
+            inbound.client_address,
+            self._key(sort, tenant, event, text, time),
+            text,
+        )
+
+    def _key(
+        self, sort: Sort, tenant: str, event: Any, text: str, time: int | None
+    ) -> bytes | None:
+        client_id = getattr(event, "transaction_id", None)
+        if client_id:
+            return key_of(self.dialect, tenant, sort.kind, "id", client_id)
+        if time is not None and self._options.deduplicate_identical:
+            same = jsontext.canonical(jsontext.value(text.encode()))
+            return key_of(self.dialect, tenant, sort.kind, "same", same)
+        return None
+
+    def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
+        return Reply(201)
+
+    def refused(self, refusal: Refusal, head: Head, tenant: Tenant | None) -> Reply:
+        """Problem details (RFC 9457): the dialect documents statuses, but no error body."""
+        status = STATUS[refusal.reason]
+        problem: dict[str, Any] = {
+            "type": "about:blank",
+            "title": _TITLES.get(refusal.reason, refusal.reason.value),
+            "status": status,
+        }
+        if refusal.message:
+            problem["detail"] = refusal.message
+        if refusal.problems:
+            problem["errors"] = refusal.problems
+        headers: dict[str, str] = {}
+        if refusal.allowed:
+            headers["Allow"] = ", ".join(refusal.allowed)
+        if status == 503:
+            headers["Retry-After"] = str(RETRY_AFTER)
+        return Reply(status, msgspec.json.encode(problem), headers, "application/problem+json")
