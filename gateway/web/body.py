@@ -1,0 +1,173 @@
+"""A request's body: bounded before and after inflating.
+
+aiohttp's own decompression is off: it takes a truncated gzip stream for a
+whole one, lets unknown codings through, and has no bound of its own.
+"""
+
+import asyncio
+import importlib
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp.web import BaseRequest, RequestPayloadError
+
+from gateway.errors import Reason, Refusal
+
+_CHUNK = 1 << 16
+
+Inflate = Callable[[bytes, int], bytes]
+
+
+async def read_body(request: BaseRequest, limit: int, timeout: float) -> bytes:
+    """Read and inflate a body of at most *limit* bytes, arriving within *timeout* seconds.
+
+    Raises:
+        Refusal: BODY_TOO_LARGE, BODY_TOO_SLOW, ENCODING_UNSUPPORTED,
+            ENCODING_CORRUPT, EXPECTATION_UNSUPPORTED.
+    """
+    inflate = _inflater(request)
+    length = request.content_length
+    if length is not None and length > limit:
+        raise _too_large(limit)
+    content = request.content
+    if content.is_eof():
+        raw = content.read_nowait()
+        if len(raw) > limit:
+            raise _too_large(limit)
+    else:
+        await _continue(request)
+        raw = await _receive(request, limit, timeout)
+    return raw if inflate is None else inflate(raw, limit)
+
+
+async def _continue(request: BaseRequest) -> None:
+    """Answer ``Expect: 100-continue``, now that the head has been found good."""
+    expectation = request.headers.get("Expect")
+    if expectation is None:
+        return
+    if expectation.lower() != "100-continue":
+        raise Refusal(Reason.EXPECTATION_UNSUPPORTED, "Only 100-continue can be expected.")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # What was written so far is no part of the answer.
+    request.writer.output_size = 0
+
+
+async def _receive(request: BaseRequest, limit: int, timeout: float) -> bytes:
+    received = bytearray()
+    try:
+        async with asyncio.timeout(timeout):
+            while chunk := await request.content.readany():
+                received += chunk
+                if len(received) > limit:
+                    raise _too_large(limit)
+    except TimeoutError:
+        raise Refusal(Reason.BODY_TOO_SLOW) from None
+    except RequestPayloadError as error:
+        raise Refusal(Reason.ENCODING_CORRUPT, f"The transfer is broken: {error}") from None
+    return bytes(received)
+
+
+def _inflater(request: BaseRequest) -> Inflate | None:
+    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    if coding in ("", "identity"):
+        return None
+    inflate = _CODINGS.get(coding)
+    if inflate is None:
+        known = ", ".join(_CODINGS)
+        raise Refusal(Reason.ENCODING_UNSUPPORTED, f"Known here: {known}.")
+    return inflate
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(Reason.BODY_TOO_LARGE, f"At most {limit} bytes are taken, inflated.")
+
+
+def _corrupt(why: object) -> Refusal:
+    return Refusal(Reason.ENCODING_CORRUPT, f"{why}")
+
+
+def _zlib(raw: bytes, limit: int, wbits: int) -> bytes:
+    inflater = zlib.decompressobj(wbits)
+    try:
+        inflated = inflater.decompress(raw, limit + 1)
+    except zlib.error as error:
+        raise _corrupt(error) from None
+    if len(inflated) > limit:
+        raise _too_large(limit)
+    if not inflater.eof:
+        raise _corrupt("The stream ends too early.")
+    if inflater.unused_data:
+        raise _corrupt("More bytes follow the stream.")
+    return inflated
+
+
+def _gzip(raw: bytes, limit: int) -> bytes:
+    return _zlib(raw, limit, zlib.MAX_WBITS | 16)
+
+
+def _deflate(raw: bytes, limit: int) -> bytes:
+    # RFC 9110 means zlib's format by "deflate"; some clients send the bare stream.
+    bare = len(raw) < 2 or raw[0] & 0x0F != 8 or (raw[0] << 8 | raw[1]) % 31
+    return _zlib(raw, limit, -zlib.MAX_WBITS if bare else zlib.MAX_WBITS)
+
+
+_MAX_WINDOW = 23
+"""Log2 of the largest zstd window: 8 MiB, what RFC 9659 wants of an HTTP client."""
+
+
+def _zstd_with(zstd: Any) -> Inflate:
+    def inflate(raw: bytes, limit: int) -> bytes:
+        options = {zstd.DecompressionParameter.window_log_max: _MAX_WINDOW}
+        inflater = zstd.ZstdDecompressor(options=options)
+        try:
+            inflated: bytes = inflater.decompress(raw, limit + 1)
+        except zstd.ZstdError as error:
+            raise _corrupt(error) from None
+        if len(inflated) > limit:
+            raise _too_large(limit)
+        if not inflater.eof:
+            raise _corrupt("The stream ends too early.")
+        if inflater.unused_data:
+            raise _corrupt("More bytes follow the stream.")
+        return inflated
+
+    return inflate
+
+
+def _brotli_with(brotli: Any) -> Inflate:
+    def inflate(raw: bytes, limit: int) -> bytes:
+        inflater = brotli.Decompressor()
+        inflated = bytearray()
+        try:
+            piece = inflater.process(raw, output_buffer_limit=min(limit + 1, _CHUNK))
+            while True:
+                inflated += piece
+                if len(inflated) > limit:
+                    raise _too_large(limit)
+                if inflater.is_finished() or inflater.can_accept_more_data():
+                    break
+                piece = inflater.process(b"", output_buffer_limit=_CHUNK)
+        except brotli.error as error:
+            raise _corrupt(error) from None
+        if not inflater.is_finished():
+            raise _corrupt("The stream ends too early.")
+        return bytes(inflated)
+
+    return inflate
+
+
+def _optional(name: str, using: Callable[[Any], Inflate]) -> Inflate | None:
+    try:
+        return using(importlib.import_module(name))
+    except ImportError:
+        return None
+
+
+_CODINGS: dict[str, Inflate] = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate}
+for _coding, _found in (
+    ("zstd", _optional("compression.zstd", _zstd_with) or _optional("backports.zstd", _zstd_with)),
+    ("br", _optional("brotli", _brotli_with)),
+):
+    if _found is not None:
+        _CODINGS[_coding] = _found

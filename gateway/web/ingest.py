@@ -1,0 +1,258 @@
+"""One handler for every adapter: the path of a request, from its head to its answer."""
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from aiohttp.web import BaseRequest, Response
+
+from gateway.adapter import Adapter, Document, Head, Inbound, Ingest, Reading, Reply, Tenant
+from gateway.auth import Keyring
+from gateway.errors import Reason, Refusal, StoreError
+from gateway.intake import Intake
+from gateway.metrics import Metrics
+from gateway.record import Outcome, Receipt, clock
+from gateway.store import Documents
+from gateway.web.body import read_body
+from gateway.web.routes import Routes, normal
+from schemas import Problem, Unreadable
+
+log = structlog.get_logger()
+
+_PART = 200
+"""Events of a batch that are read before others get their turn: a millisecond or two."""
+
+_start = int.from_bytes(os.urandom(6), "big") << 16
+_count = itertools.count(_start).__next__
+
+
+class Visit:
+    """What is found out about one request while it is answered, for its log line."""
+
+    __slots__ = (
+        "adapter",
+        "head",
+        "id",
+        "receipt",
+        "refusal",
+        "size",
+        "started",
+        "tenant",
+    )
+
+    def __init__(self, head: Head) -> None:
+        self.id = f"{_count():016x}"
+        self.started = time.perf_counter()
+        self.head = head
+        self.adapter: Adapter | None = None
+        self.tenant: Tenant | None = None
+        self.size = 0
+        self.receipt: Receipt | None = None
+        self.refusal: Refusal | None = None
+
+
+class Reception:
+    """Answers every request of the public listener."""
+
+    def __init__(
+        self,
+        *,
+        adapters: Sequence[Adapter],
+        keyring: Keyring,
+        intake: Intake,
+        documents: Documents,
+        metrics: Metrics,
+        on_invalid: str,
+        body_timeout: float,
+    ) -> None:
+        self._routes = Routes(adapters)
+        self._keyring = keyring
+        self._intake = intake
+        self._documents = documents
+        self._metrics = metrics
+        self._on_invalid = on_invalid
+        self._body_timeout = body_timeout
+        self.closing = False
+
+    async def handle(self, request: BaseRequest) -> Response:
+        """Answer one request; never raises but for cancellation and lost connections."""
+        path = normal(request.raw_path)
+        headers = request.headers
+
+        def every(name: str) -> Sequence[str]:
+            return headers.getall(name, ())
+
+        visit = Visit(Head(request.method, path, {}, headers.get, every))
+        try:
+            reply = await self._answer(request, visit)
+        except Refusal as refusal:
+            reply = self._refuse(visit, refusal)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:
+            log.exception("request_failed", request_id=visit.id, path=path[:200])
+            reply = self._refuse(visit, Refusal(Reason.INTERNAL))
+        self._note(request, visit, reply)
+        return self._respond(visit, reply)
+
+    async def _answer(self, request: BaseRequest, visit: Visit) -> Reply:
+        match = self._routes.find(visit.head.path)
+        if match is None:
+            visit.adapter = self._routes.owner(visit.head.path)
+            raise Refusal(Reason.NO_SUCH_ADDRESS)
+        visit.adapter = adapter = match.adapter
+        if match.params:
+            visit.head = msgspec.structs.replace(visit.head, params=match.params)
+        endpoint = match.endpoint(request.method)
+        if isinstance(endpoint, Document):
+            return await self._document(request, visit, adapter, endpoint)
+        tenant = self._admit(visit, adapter)
+        if endpoint.media_types and not endpoint.media_types(
+            request.headers.get("Content-Type", "")
+        ):
+            raise Refusal(Reason.MEDIA_TYPE_UNSUPPORTED)
+        body = await read_body(request, endpoint.max_body, self._body_timeout)
+        visit.size = len(body)
+        inbound = Inbound(visit.head, tenant, body, clock(), request.remote or "")
+        receipt = visit.receipt = await self._take(adapter, endpoint, inbound)
+        await self._provision(adapter, inbound)
+        self._metrics.accepted(adapter.dialect, tenant.name, receipt, visit.size)
+        return adapter.accepted(inbound, receipt)
+
+    def _admit(self, visit: Visit, adapter: Adapter) -> Tenant:
+        credential = self._keyring.find(adapter.dialect, adapter.secret(visit.head))
+        visit.tenant = adapter.admit(visit.head, credential)
+        return visit.tenant
+
+    async def _document(
+        self, request: BaseRequest, visit: Visit, adapter: Adapter, endpoint: Document
+    ) -> Reply:
+        tenant = Tenant("") if endpoint.open else self._admit(visit, adapter)
+        body = await read_body(request, endpoint.max_body, self._body_timeout)
+        inbound = Inbound(visit.head, tenant, body, clock(), request.remote or "")
+        try:
+            return await endpoint.answer(inbound, self._documents)
+        except StoreError as error:
+            log.warning("document_unavailable", error=str(error), path=visit.head.path[:200])
+            raise Refusal(Reason.UNAVAILABLE) from None
+
+    async def _take(self, adapter: Adapter, endpoint: Ingest, inbound: Inbound) -> Receipt:
+        on_invalid = adapter.on_invalid(self._on_invalid)
+        try:
+            reading = await _read(endpoint, inbound)
+        except Unreadable as error:
+            problem = Problem("", str(error))
+            if on_invalid != "refuse" and inbound.body:
+                await self._intake.put_aside(adapter.dialect, inbound, problem)
+                self._metrics.quarantined(adapter.dialect, inbound.tenant.name, 1)
+            raise Refusal(Reason.NOT_JSON, problems=[problem]) from None
+        try:
+            return await self._intake.accept(
+                adapter.dialect,
+                inbound,
+                reading,
+                on_invalid=on_invalid,
+                queue=adapter.wants_queue(inbound),
+            )
+        except Refusal as refusal:
+            if refusal.reason is Reason.INVALID and on_invalid != "refuse":
+                count = len(reading.rejected)
+                self._metrics.quarantined(adapter.dialect, inbound.tenant.name, count)
+            raise
+
+    async def _provision(self, adapter: Adapter, inbound: Inbound) -> None:
+        created = adapter.provisioned(inbound)
+        if created is None:
+            return
+        tenant, name = created
+        try:
+            await self._documents.put(adapter.dialect, tenant, name, "{}", inbound.received_at)
+        except StoreError as error:
+            # The event is durable; its device is created again by the next one.
+            log.warning("device_not_remembered", tenant=tenant, error=str(error))
+            return
+        adapter.recall([created])
+
+    def _refuse(self, visit: Visit, refusal: Refusal) -> Reply:
+        visit.refusal = refusal
+        dialect = visit.adapter.dialect if visit.adapter else ""
+        self._metrics.refused(dialect, visit.tenant.name if visit.tenant else "", refusal.reason)
+        if visit.adapter is None:
+            return _NOWHERE
+        return visit.adapter.refused(refusal, visit.head, visit.tenant)
+
+    def _note(self, request: BaseRequest, visit: Visit, reply: Reply) -> None:
+        line: dict[str, Any] = {
+            "request_id": visit.id,
+            "method": request.method,
+            "path": visit.head.path[:200],
+            "status": reply.status,
+            "client": request.remote,
+            "bytes": visit.size,
+            "ms": round((time.perf_counter() - visit.started) * 1000, 2),
+        }
+        if visit.adapter is not None:
+            line["dialect"] = visit.adapter.dialect
+        if visit.tenant is not None:
+            line["tenant"] = visit.tenant.name
+        receipt = visit.receipt
+        if receipt is not None:
+            for outcome in Outcome:
+                if count := receipt.count(outcome):
+                    line[outcome.value] = count
+            if receipt.rejected:
+                line["rejected"] = receipt.rejected
+        if visit.refusal is None:
+            log.info("request_answered", **line)
+            return
+        line["reason"] = visit.refusal.reason.value
+        problems = visit.refusal.problems
+        if problems:
+            line["problem"] = f"{problems[0].path}: {problems[0].message}"[:200]
+        if reply.status >= 500:
+            log.warning("request_refused", **line)
+        else:
+            log.info("request_refused", **line)
+
+    def _respond(self, visit: Visit, reply: Reply) -> Response:
+        headers = {"X-Request-Id": visit.id, "Server": "gateway", **reply.headers}
+        receipt = visit.receipt
+        if receipt is not None:
+            if receipt.rejected:
+                headers["Gateway-Rejected"] = str(receipt.rejected)
+            for outcome, name in _TOLD.items():
+                if count := receipt.count(outcome):
+                    headers[name] = str(count)
+        if reply.body:
+            headers["Content-Type"] = reply.content_type
+        response = Response(status=reply.status, body=reply.body or None, headers=headers)
+        if self.closing:
+            response.force_close()
+        return response
+
+
+_TOLD = {Outcome.DUPLICATE: "Gateway-Duplicate", Outcome.QUEUED: "Gateway-Queued"}
+"""Headers that count, in an answer, the events that did not newly reach the store."""
+
+_NOWHERE = Reply(
+    404,
+    b'{"type":"about:blank","title":"There is no such address.","status":404}',
+    content_type="application/problem+json",
+)
+
+
+async def _read(endpoint: Ingest, inbound: Inbound) -> Reading:
+    raws = endpoint.split(inbound)
+    start = 0 if endpoint.batch else None
+    reading = endpoint.read(inbound, raws[:_PART], start)
+    for at in range(_PART, len(raws), _PART):
+        await asyncio.sleep(0)
+        part = endpoint.read(inbound, raws[at : at + _PART], at)
+        reading.records += part.records
+        reading.rejected += part.rejected
+    return reading

@@ -1,0 +1,113 @@
+"""Which adapter and endpoint an address belongs to.
+
+Addresses are matched on the raw path, split before it is decoded: aiohttp's own
+router leaves ``%ff`` as text and decodes ``%2F``.
+"""
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from gateway.adapter import Adapter, Endpoint
+from gateway.errors import Reason, Refusal
+
+
+class Match(msgspec.Struct, frozen=True):
+    """An address that exists: whose it is, what it does for each method, and its parameters."""
+
+    adapter: Adapter
+    methods: Mapping[str, Endpoint]
+    params: Mapping[str, str] = {}
+
+    def endpoint(self, method: str) -> Endpoint:
+        """The endpoint for *method*; raises Refusal METHOD_NOT_ALLOWED."""
+        found = self.methods.get(method)
+        if found is None:
+            raise Refusal(Reason.METHOD_NOT_ALLOWED, allowed=sorted(self.methods))
+        return found
+
+
+class Routes:
+    """Every address of every adapter."""
+
+    def __init__(self, adapters: Sequence[Adapter]) -> None:
+        self._plain: dict[str, Match] = {}
+        self._templates: list[tuple[Sequence[str], Match]] = []
+        self._prefixes = [(prefix, one) for one in adapters for prefix in one.prefixes]
+        for adapter in adapters:
+            for path, methods in _by_path(adapter).items():
+                match = Match(adapter, methods)
+                if "{" in path:
+                    self._templates.append((path.split("/"), match))
+                else:
+                    self._plain[path] = match
+
+    def find(self, path: str) -> Match | None:
+        """The address of a normal *path*, or None where there is none."""
+        plain = self._plain.get(path)
+        if plain is not None:
+            return plain
+        segments = path.split("/")
+        for template, match in self._templates:
+            params = _params(template, segments)
+            if params is not None:
+                return Match(match.adapter, match.methods, params)
+        return None
+
+    def owner(self, path: str) -> Adapter | None:
+        """The adapter in whose words an address that does not exist is refused."""
+        for prefix, adapter in self._prefixes:
+            if path.startswith(prefix):
+                return adapter
+        return None
+
+
+def _by_path(adapter: Adapter) -> dict[str, dict[str, Endpoint]]:
+    found: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in adapter.endpoints:
+        for path in endpoint.paths:
+            for method in endpoint.methods:
+                found.setdefault(path, {})[method] = endpoint
+    return found
+
+
+def _params(template: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:
+    if len(template) != len(segments):
+        return None
+    params: dict[str, str] = {}
+    for wanted, given in zip(template, segments, strict=True):
+        if wanted.startswith("{"):
+            params[wanted[1:-1]] = decode_segment(given)
+        elif wanted != given:
+            return None
+    return params
+
+
+def decode_segment(segment: str) -> str:
+    """Decode one segment of a path; empty where it could not name anything.
+
+    That is: it is not UTF-8, or holds a slash or a control character.
+    """
+    try:
+        text = unquote_to_bytes(segment).decode()
+    except UnicodeError:
+        return ""
+    return text if "/" not in text and text.isprintable() else ""
+
+
+def normal(target: str) -> str:
+    """The path of a request's target: no host, no query, one leading slash, no trailing one.
+
+    Clients join a base URL that ends in a slash with a path that begins with
+    one; and a redirected POST would lose its body.
+    """
+    if not target.startswith("/"):
+        _, _, rest = target.partition("://")
+        target = "/" + rest.partition("/")[2]
+    path = target.partition("?")[0].partition("#")[0]
+    if path.startswith("//"):
+        path = "/" + path.lstrip("/")
+    if path.endswith("/") and len(path) > 1:
+        path = path[:-1]
+    return path
