@@ -1,0 +1,244 @@
+"""The composition root: the only module that knows all parts."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from gateway.adapter import Adapter
+from gateway.adapters import ADAPTERS
+from gateway.auth import Keyring
+from gateway.commit import GroupCommitter
+from gateway.config import Section
+from gateway.errors import ConfigError, StoreError
+from gateway.intake import Intake
+from gateway.metrics import Metrics
+from gateway.notify import notify
+from gateway.redact import Redactor, Rules
+from gateway.spool import open_spool
+from gateway.stores import STORES, open_store, scheme_of
+from gateway.stores.sqlite import path_of
+from gateway.web.ingest import Reception
+from gateway.web.ops import ops_app
+from schemas import Problem, Strict
+from schemas.config import split_address
+
+log = structlog.get_logger()
+
+AdapterClasses = Sequence[type[Adapter]]
+
+
+def dialects(adapters: AdapterClasses = ADAPTERS) -> dict[str, type[Strict]]:
+    """The schema of each dialect's table in the configuration."""
+    return {adapter.dialect: adapter.options for adapter in adapters}
+
+
+def check(settings: Section, file: str, adapters: AdapterClasses = ADAPTERS) -> None:
+    """Find what only the parts together can tell of a configuration.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    problems: list[Problem] = []
+    try:
+        _spool_path(settings)
+    except ValueError as error:
+        problems.append(Problem("store.url", str(error)))
+    for adapter in adapters:
+        seen: dict[str, str] = {}
+        for credential in adapter(settings[adapter.dialect]).credentials():
+            owner = ", ".join(credential.tenants)
+            if seen.setdefault(credential.secret, owner) != owner:
+                fault = (
+                    f"The same credential is given to '{seen[credential.secret]}' and '{owner}'."
+                )
+                problems.append(Problem(adapter.dialect, fault))
+    if problems:
+        raise ConfigError(file, problems)
+
+
+def _spool_path(settings: Section) -> Path:
+    scheme = scheme_of(settings.store.url)
+    if scheme not in STORES:
+        raise ValueError(f"Unknown scheme '{scheme}'; known here: {', '.join(STORES)}.")
+    beside = path_of(settings.store.url).parent if scheme == "sqlite" else Path()
+    return Path(settings.spool.path) if settings.spool.path else beside / "spool.db"
+
+
+def _redactor(settings: Section, adapters: AdapterClasses) -> Redactor:
+    tenants: dict[tuple[str, str], Rules] = {}
+    for adapter in adapters:
+        for one in tenants_of(settings[adapter.dialect]):
+            if "redact" in one:
+                tenants[adapter.dialect, one.tenant] = _rules(one.redact)
+    return Redactor(_rules(settings.redact), tenants)
+
+
+def _rules(table: Section) -> Rules:
+    return Rules.of(table.headers, table.keys)
+
+
+def tenants_of(table: Section) -> list[Section]:
+    """The tenants that a dialect's table configures, whatever that dialect calls them."""
+    lists = [table[name] for name in table if isinstance(table[name], tuple)]
+    return [one for found in lists for one in found if isinstance(one, Section) and "tenant" in one]
+
+
+class Gateway:
+    """A running gateway: `start`, then `stop`. `address` and `ops_address` are (host, port)."""
+
+    def __init__(self, settings: Section, adapters: AdapterClasses = ADAPTERS) -> None:
+        self._settings = settings
+        self._classes = adapters
+        self._adapters = [adapter(settings[adapter.dialect]) for adapter in adapters]
+        self.metrics = Metrics()
+        self.address: tuple[str, int] = ("", 0)
+        self.ops_address: tuple[str, int] = ("", 0)
+        self._stack: list[Any] = []
+
+    async def start(self) -> None:
+        """Open the files, then the listeners; what was opened is closed again on failure.
+
+        Raises:
+            StoreError: the store or the spool cannot be opened.
+            OSError: an address cannot be listened on.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings, ingest = self._settings, self._settings.ingest
+        self._store = store = await open_store(settings.store.url, settings.quarantine.max_records)
+        self._stack.append(store.close)
+        spool = await open_spool(_spool_path(settings), settings.spool.max_events)
+        self._stack.append(spool.close)
+        bounds = {"max_events": ingest.max_waiting_events, "max_bytes": ingest.max_waiting_bytes}
+        to_store = GroupCommitter(store, **bounds, observe=self.metrics.committed)
+        to_spool = GroupCommitter(spool, **bounds)
+        for committer in (to_store, to_spool):
+            committer.start()
+            self._stack.append(committer.close)
+        spool.start(to_store, self.metrics.drained)
+        self._intake = Intake(
+            store=store,
+            spool=spool,
+            to_store=to_store,
+            to_spool=to_spool,
+            redactor=_redactor(settings, self._classes),
+        )
+        keyring = Keyring()
+        for adapter in self._adapters:
+            keyring.add(adapter.dialect, adapter.credentials())
+            adapter.recall(await store.names(adapter.dialect, "device/"))
+        watch = self.metrics.watch
+        watch("spool_depth", "Events that wait in the spool.", lambda: spool.depth)
+        watch("waiting_events", "Events that wait for the disk.", lambda: to_store.held_events)
+        watch("quarantine_trimmed", "Quarantined records let go.", lambda: store.trimmed)
+        self._reception = Reception(
+            adapters=self._adapters,
+            keyring=keyring,
+            intake=self._intake,
+            documents=store,
+            metrics=self.metrics,
+            on_invalid=ingest.on_invalid,
+            body_timeout=settings.server.body_timeout,
+        )
+        await self._listen()
+
+    async def _listen(self) -> None:
+        server = self._settings.server
+        self._ops = web.AppRunner(ops_app(self.metrics, self.probe), access_log=None)
+        await self._ops.setup()
+        self._stack.append(self._ops.cleanup)
+        self.ops_address = await _site(self._ops, self._settings.ops.listen)
+        self._public = web.ServerRunner(
+            web.Server(
+                self._reception.handle,
+                access_log=None,
+                auto_decompress=False,
+                keepalive_timeout=server.keepalive_timeout,
+            ),
+            shutdown_timeout=server.shutdown_timeout,
+        )
+        await self._public.setup()
+        self._stack.append(self._close_public)
+        self.address = await _site(self._public, server.listen)
+
+    async def probe(self) -> None:
+        """Return if an event would be taken now; raises StoreError otherwise."""
+        if self._reception.closing:
+            raise StoreError("The gateway is stopping.")
+        await self._intake.probe()
+
+    async def _close_public(self) -> None:
+        """Stop accepting, let every request that has begun be answered, then close."""
+        self._reception.closing = True
+        # Whoever the kernel has connected already is accepted before the door closes.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for site in list(self._public.sites):
+            await site.stop()
+        server = self._public.server
+        assert server is not None
+        # Answers now end their connections; wait for those that are being made.
+        deadline = time.monotonic() + self._settings.server.shutdown_timeout
+        # aiohttp has no event for "no request is being answered".
+        while time.monotonic() < deadline and any(map(_busy, server.connections)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await self._public.cleanup()
+
+    async def stop(self) -> None:
+        """Close everything in the reverse order of its opening; safe after a failed start."""
+        while self._stack:
+            close = self._stack.pop()
+            try:
+                await close()
+            except Exception:
+                log.exception("close_failed")
+
+
+def _busy(connection: Any) -> bool:
+    # aiohttp stops reading a connection that it closes, even within a request: so ask first.
+    return bool(connection._request_in_progress or connection._messages)
+
+
+async def _site(runner: web.AppRunner | web.ServerRunner, listen: str) -> tuple[str, int]:
+    host, port = split_address(listen)
+    site = web.TCPSite(runner, host or None, port, backlog=1024)
+    await site.start()
+    bound: tuple[str, int] = runner.addresses[0][:2]
+    return bound
+
+
+async def serve(settings: Section, adapters: AdapterClasses = ADAPTERS) -> None:
+    """Run a gateway until SIGTERM or SIGINT, then stop it in order.
+
+    Raises:
+        StoreError, OSError: as `Gateway.start`.
+    """
+    gateway = Gateway(settings, adapters)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await gateway.start()
+    log.info(
+        "gateway_started",
+        address=":".join(map(str, gateway.address)),
+        ops=":".join(map(str, gateway.ops_address)),
+        store=settings.store.url,
+    )
+    notify("READY=1")
+    await stop.wait()
+    log.info("gateway_stopping")
+    notify("STOPPING=1")
+    await gateway.stop()
+    log.info("gateway_stopped")

@@ -1,0 +1,129 @@
+"""TOML to frozen settings; the only reader of files and environment.
+
+``${env:NAME}``, ``${file:PATH}`` and ``${cred:NAME}`` (a systemd credential)
+stand for values that are kept elsewhere, anywhere in a string.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import ConfigError
+from schemas import Faulty, Problem, Strict, load
+from schemas.config import schema
+
+_ELSEWHERE = re.compile(r"\$\{(env|file|cred):([^}]+)\}")
+
+
+class Section:
+    """A table of the configuration, frozen: options are attributes, and items; it iterates names.
+
+    It is no Mapping, whose methods would hide options such as `keys`.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        object.__setattr__(self, "_values", {k: _frozen(v) for k, v in values.items()})
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{name}: settings are frozen")
+
+    def __repr__(self) -> str:
+        # A section may hold secrets, and a repr ends in a log.
+        return f"<settings: {', '.join(self._values)}>"
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return Section(value)
+    if isinstance(value, list):
+        return tuple(_frozen(one) for one in value)
+    return value
+
+
+def read(path: Path, dialects: Mapping[str, type[Strict]]) -> Section:
+    """Read the configuration at *path*.
+
+    Raises:
+        ConfigError: with every fault of the file.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(str(path), [Problem("", error.strerror or str(error))]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [Problem("", f"Not TOML: {error}")]) from None
+    return settle(document, dialects, str(path))
+
+
+def settle(
+    document: Mapping[str, Any], dialects: Mapping[str, type[Strict]], file: str = "configuration"
+) -> Section:
+    """Check a decoded configuration and freeze it, defaults filled in.
+
+    Raises:
+        ConfigError: with every fault.
+    """
+    problems: list[Problem] = []
+    resolved = _resolve(document, "", problems)
+    try:
+        loaded = load(schema(dialects), resolved)
+    except Faulty as error:
+        problems.extend(error.problems)
+    if problems:
+        raise ConfigError(file, problems)
+    return Section(loaded)
+
+
+def _resolve(value: Any, path: str, problems: list[Problem]) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            name: _resolve(one, f"{path}.{name}" if path else name, problems)
+            for name, one in value.items()
+        }
+    if isinstance(value, list):
+        return [_resolve(one, f"{path}[{at}]", problems) for at, one in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def fetch(match: re.Match[str]) -> str:
+        try:
+            return _fetch(match[1], match[2])
+        except (OSError, LookupError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error).strip("'")
+            problems.append(Problem(path, f"{match[0]}: {reason}"))
+            return match[0]
+
+    return _ELSEWHERE.sub(fetch, value)
+
+
+def _fetch(source: str, name: str) -> str:
+    if source == "env":
+        if name not in os.environ:
+            raise LookupError("the variable is not set")
+        return os.environ[name]
+    if source == "cred":
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        if folder is None:
+            raise LookupError("systemd gave no credentials")
+        return (Path(folder) / name).read_text(encoding="utf-8").rstrip("\n")
+    return Path(name).read_text(encoding="utf-8").rstrip("\n")
