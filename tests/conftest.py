@@ -1,0 +1,250 @@
+"""What tests share: a real gateway on real sockets, in this process or in one of its own."""
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway.adapters import ADAPTERS
+from gateway.app import Gateway, check, dialects
+from gateway.config import settle
+from gateway.export import cloudevent
+from gateway.store import Selection
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "golden"
+APPLICATION_ID = "acme-" + "0123456789" * 6
+
+CONFIG: dict[str, Any] = {
+    "server": {"listen": "127.0.0.1:0"},
+    "ops": {"listen": "127.0.0.1:0"},
+    "moesif": {"applications": [{"tenant": "acme", "ids": [APPLICATION_ID]}]},
+    "logspace": {"spaces": [{"tenant": "development", "tokens": ["development"]}]},
+    "device": {
+        "tenants": [
+            {"tenant": "T1", "devices": ["D1", "D3"], "serials": {"ABCDEFGHIJ12": "D1"}},
+            {"tenant": "T2", "devices": ["D2"]},
+        ],
+        "keys": [{"key": "K1", "tenants": ["T1"]}],
+    },
+}
+
+
+def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of *document* with *changes*, table by table."""
+    result = copy.deepcopy(dict(document))
+    for name, value in changes.items():
+        inner = result.get(name)
+        both_tables = isinstance(value, Mapping) and isinstance(inner, Mapping)
+        result[name] = merged(inner, value) if both_tables else value
+    return result
+
+
+class Running:
+    """A gateway in this process, and a client for it."""
+
+    def __init__(self, gateway: Gateway, session: aiohttp.ClientSession) -> None:
+        self.gateway = gateway
+        self.session = session
+        self.url = f"http://127.0.0.1:{gateway.address[1]}"
+        self.ops_url = f"http://127.0.0.1:{gateway.ops_address[1]}"
+
+    async def send(self, method: str, path: str, body: Any = b"", headers: Any = None) -> "Answer":
+        """Send a request; *body* may be bytes, or anything that json can write."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        from yarl import URL
+
+        url = URL(self.url + path, encoded=True)
+        async with self.session.request(
+            method, url, data=data, headers=headers, allow_redirects=False
+        ) as response:
+            return Answer(response.status, await response.read(), response.headers)
+
+    async def moesif(self, path: str, body: Any, **headers: str) -> "Answer":
+        """POST to the Moesif dialect as the tenant acme."""
+        return await self.send(
+            "POST", path, body, {"X-Moesif-Application-Id": APPLICATION_ID, **headers}
+        )
+
+    async def logspace(self, body: Any, path: str = "/events", **headers: str) -> "Answer":
+        """PUT to the Logspace dialect as the space development."""
+        return await self.send(
+            "PUT", path, body, {"logspace.space-token": "development", **headers}
+        )
+
+    async def device(
+        self, body: Any, tenant: str = "T1", device: str = "D1", **headers: str
+    ) -> "Answer":
+        """POST to the device dialect with the key K1."""
+        path = f"/rest/v1/api/tenants/{tenant}/devices/{device}/events"
+        sent = {"X-Moki-TenantAPIToken": "K1", "Content-Type": "application/json", **headers}
+        return await self.send("POST", path, body, sent)
+
+    async def events(self, **wanted: Any) -> list[dict[str, Any]]:
+        """What the store holds, as `gateway export` writes it."""
+        store = self.gateway._store
+        return [
+            json.loads(cloudevent(sequence, record))
+            async for sequence, record in store.read(Selection(**wanted))
+        ]
+
+    async def metric(self, sample: str) -> float:
+        """The value of a line of /metrics, by its name and labels as written there."""
+        async with self.session.get(self.ops_url + "/metrics") as response:
+            for line in (await response.text()).splitlines():
+                if line.startswith(sample + " "):
+                    return float(line.rsplit(" ", 1)[1])
+        return 0.0
+
+
+class Answer:
+    """A response, read to its end."""
+
+    def __init__(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def __repr__(self) -> str:
+        return f"<{self.status} {self.body[:300]!r}>"
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Callable[..., Any]:
+    """``async with running({...changes of CONFIG...}) as gateway:``"""
+
+    @asynccontextmanager
+    async def start(
+        changes: Mapping[str, Any] | None = None, adapters: Any = ADAPTERS
+    ) -> AsyncIterator[Running]:
+        defaults = {"store": {"url": f"sqlite:///{tmp_path}/events.db"}}
+        document = merged(merged(CONFIG, defaults), changes or {})
+        settings = settle(document, dialects(adapters))
+        check(settings, "test", adapters)
+        gateway = Gateway(settings, adapters)
+        await gateway.start()
+        try:
+            connector = aiohttp.TCPConnector(limit=0)
+            async with aiohttp.ClientSession(connector=connector) as session:
+                yield Running(gateway, session)
+        finally:
+            await gateway.stop()
+
+    return start
+
+
+@pytest.fixture
+async def gateway(running: Callable[..., Any]) -> AsyncIterator[Running]:
+    """A gateway with the default test configuration."""
+    async with running() as started:
+        yield started
+
+
+class Process:
+    """The real ``gateway serve`` as a process of its own, on ports that it chose."""
+
+    def __init__(self, folder: Path, config: str) -> None:
+        self.folder = folder
+        self.config = folder / "config.toml"
+        self.config.write_text(config)
+        self.log = folder / "gateway.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+        self.ops_url = ""
+
+    def start(self) -> "Process":
+        """Start it and wait until it listens."""
+        offset = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "serve", "--config", str(self.config)],
+                cwd=self.folder,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with self.log.open("rb") as log:
+                log.seek(offset)
+                for line in log:
+                    if b'"gateway_started"' in line and line.endswith(b"\n"):
+                        started = json.loads(line)
+                        self.url = f"http://{started['address']}"
+                        self.ops_url = f"http://{started['ops']}"
+                        return self
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise RuntimeError(self.log.read_text())
+
+    def signal(self, number: int) -> int:
+        """Send a signal and wait for the end; return the exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(timeout=40)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        return self.signal(signal.SIGTERM)
+
+    def export(self, *options: str) -> list[dict[str, Any]]:
+        """What ``gateway export`` writes."""
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", "export", "--config", str(self.config), *options],
+            cwd=self.folder,
+            capture_output=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def kill_if_running(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+PROCESS_CONFIG = f"""
+[server]
+listen = "127.0.0.1:0"
+[ops]
+listen = "127.0.0.1:0"
+[[moesif.applications]]
+tenant = "acme"
+ids = ["{APPLICATION_ID}"]
+[[logspace.spaces]]
+tenant = "development"
+tokens = ["development"]
+[[device.tenants]]
+tenant = "T1"
+devices = ["D1"]
+[[device.tenants]]
+tenant = "Q"
+devices = ["D1"]
+acknowledge = "queued"
+[[device.keys]]
+key = "K1"
+tenants = ["T1", "Q"]
+"""
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Process]:
+    """A gateway process, not yet started; killed at the end if it still runs."""
+    made = Process(tmp_path, PROCESS_CONFIG)
+    yield made
+    made.kill_if_running()
