@@ -36,7 +36,8 @@ _CHUNK = 500
 _PAUSE = 0.25
 """Seconds between tries while the store is away: the spool drains within a second of its return."""
 
-_ENCODE = msgspec.msgpack.Encoder().encode
+# A record's time may be an Instant, an int of a class of its own, which msgspec asks about.
+_ENCODE = msgspec.msgpack.Encoder(enc_hook=int).encode
 _DECODE = msgspec.msgpack.Decoder(EventRecord).decode
 
 
