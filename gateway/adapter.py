@@ -140,6 +140,9 @@ class Adapter(Protocol):
     def endpoints(self) -> Sequence[Endpoint]:
         """The addresses it answers."""
 
+    def folders(self) -> Mapping[str, str]:
+        """Folders of files that stand for documents, by the prefix of those documents' names."""
+
     def credentials(self) -> Iterable[Credential]:
         """The secrets that it knows, for the Keyring."""
 

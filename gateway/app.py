@@ -15,6 +15,7 @@ from gateway.adapters import ADAPTERS
 from gateway.auth import Keyring
 from gateway.commit import GroupCommitter
 from gateway.config import Section
+from gateway.documents import FolderDocuments
 from gateway.errors import ConfigError, StoreError
 from gateway.intake import Intake
 from gateway.metrics import Metrics
@@ -146,12 +147,19 @@ class Gateway:
             adapters=self._adapters,
             keyring=keyring,
             intake=self._intake,
-            documents=store,
+            documents=FolderDocuments(store, self._folders()),
             metrics=self.metrics,
             on_invalid=ingest.on_invalid,
             body_timeout=settings.server.body_timeout,
         )
         await self._listen()
+
+    def _folders(self) -> dict[tuple[str, str], Path]:
+        return {
+            (adapter.dialect, prefix): Path(folder)
+            for adapter in self._adapters
+            for prefix, folder in adapter.folders().items()
+        }
 
     async def _listen(self) -> None:
         server = self._settings.server

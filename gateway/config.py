@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import ConfigError
-from schemas import Faulty, Problem, Strict, load
+from schemas import Faulty, Problem, Schema, Strict, Unreadable, dump, jsontext, load
 from schemas.config import schema
+from schemas.options import ContentOf, JsonFile, TokenFolder
 
 _ELSEWHERE = re.compile(r"\$\{(env|file|cred):([^}]+)\}")
 
@@ -83,15 +84,55 @@ def settle(
     Raises:
         ConfigError: with every fault.
     """
+    known = schema(dialects)
     problems: list[Problem] = []
     resolved = _resolve(document, "", problems)
     try:
-        loaded = load(schema(dialects), resolved)
+        loaded = load(known, resolved)
     except Faulty as error:
         problems.extend(error.problems)
+    else:
+        _read_files(known, loaded, "", problems)
     if problems:
         raise ConfigError(file, problems)
     return Section(loaded)
+
+
+def _read_files(known: Schema, table: dict[str, Any], path: str, problems: list[Problem]) -> None:
+    """Replace the paths of options that stand for files by what the files hold."""
+    for name, option in known.fields.items():
+        value, where = table.get(name), f"{path}.{name}" if path else name
+        nested = getattr(getattr(option, "inner", option), "schema", None)
+        if nested is not None and value is not None:
+            many = isinstance(value, list)
+            for at, one in enumerate(value if many else [value]):
+                _read_files(nested, one, f"{where}[{at}]" if many else where, problems)
+        elif isinstance(option, ContentOf) and value is not None:
+            try:
+                table[name] = _content(option, Path(value))
+            except Faulty as error:
+                problems.extend(problem.below(where) for problem in error.problems)
+            except Unreadable as error:
+                problems.append(Problem(where, f"{value}: {error}"))
+            except OSError as error:
+                problems.append(Problem(where, f"{value}: {error.strerror}"))
+
+
+def _content(option: ContentOf, path: Path) -> Any:
+    if isinstance(option, JsonFile):
+        document = jsontext.value(jsontext.utf8(path.read_bytes(), bom=True))
+        return dump(option.content, load(option.content, document))
+    if isinstance(option, TokenFolder):
+        if not path.is_dir():
+            raise NotADirectoryError(0, "not a folder")
+        return [_space(file) for file in sorted(path.rglob("*.space"))]
+    raise NotImplementedError(option)
+
+
+def _space(file: Path) -> dict[str, Any]:
+    """A space as HQ keeps it: its name is the file's, and each line is a token or a comment."""
+    lines = map(str.strip, file.read_text(encoding="utf-8-sig").splitlines())
+    return {"tenant": file.stem, "tokens": [line for line in lines if line[:1] not in ("", "#")]}
 
 
 def _resolve(value: Any, path: str, problems: list[Problem]) -> Any:

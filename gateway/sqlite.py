@@ -19,7 +19,7 @@ from gateway.errors import StoreError
 
 T = TypeVar("T")
 
-BUSY_SECONDS = 1.0
+BUSY_SECONDS = 0.5
 """How long a write waits for another process's lock; agents give up after three seconds."""
 
 _PRAGMAS = (

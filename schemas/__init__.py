@@ -3,7 +3,18 @@
 This package knows shapes, not meanings, and imports nothing of `gateway`.
 """
 
-from schemas.base import Faulty, Lenient, Problem, Strict, load
+from marshmallow import Schema
+
+from schemas.base import Faulty, Lenient, Problem, Strict, dump, load
 from schemas.jsontext import Unreadable
 
-__all__ = ["Faulty", "Lenient", "Problem", "Strict", "Unreadable", "load"]
+__all__ = [
+    "Faulty",
+    "Lenient",
+    "Problem",
+    "Schema",
+    "Strict",
+    "Unreadable",
+    "dump",
+    "load",
+]

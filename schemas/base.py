@@ -6,6 +6,7 @@ only place where marshmallow's errors become ours.
 """
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -79,6 +80,18 @@ def load(schema: Schema, document: Any) -> Any:
     except ValidationError as error:
         problems = sorted(_flatten(error.messages, schema), key=lambda p: _rank(p, schema))
         raise Faulty(tuple(problems)) from None
+
+
+def dump(schema: Schema, loaded: Any) -> str:
+    """Write what `load` returned as JSON text, members by their own names, defaults filled in."""
+    return json.dumps(_renamed(schema, loaded), separators=(",", ":"))
+
+
+def _renamed(schema: Schema, loaded: Any) -> Any:
+    if isinstance(loaded, list):
+        return [_renamed(schema, one) for one in loaded]
+    names = {name: field.data_key or name for name, field in schema.fields.items()}
+    return {names.get(name, name): value for name, value in loaded.items()}
 
 
 def _rank(problem: Problem, schema: Schema) -> int:

@@ -215,7 +215,7 @@ class Real(fields.Field[Any]):
         return value
 
 
-class Flag(fields.Field[bool]):
+class Boolean(fields.Field[bool]):
     """``true`` or ``false``, nothing else."""
 
     shape = bool

@@ -12,7 +12,7 @@ from schemas.base import Lenient, Strict
 from schemas.fields import (
     INT32,
     INT64,
-    Flag,
+    Boolean,
     Name,
     Properties,
     Real,
@@ -21,7 +21,17 @@ from schemas.fields import (
     Timestamp,
     Whole,
 )
-from schemas.options import Count, OnInvalid, Secret, TenantName, meaning, redaction, unique
+from schemas.options import (
+    Count,
+    Flag,
+    OnInvalid,
+    Secret,
+    TenantName,
+    TokenFolder,
+    meaning,
+    redaction,
+    unique,
+)
 
 
 class Event(Lenient):
@@ -35,7 +45,7 @@ class Event(Lenient):
     pid = Text()
     gid = Text()
     marker = Text()
-    boolean_properties = Properties(Flag(), data_key="boolean-properties")
+    boolean_properties = Properties(Boolean(), data_key="boolean-properties")
     date_properties = Properties(
         Timestamp(required=True, zone_required=True), data_key="date-properties"
     )
@@ -44,6 +54,22 @@ class Event(Lenient):
     integer_properties = Properties(Whole(INT32), data_key="integer-properties")
     long_properties = Properties(Whole(INT64), data_key="long-properties")
     string_properties = Properties(fields.String(), data_key="string-properties")
+
+
+class AgentCapability(Lenient):
+    """What one agent of a controller can do."""
+
+    id = fields.String(required=True)
+    trigger_types = fields.List(fields.String(), load_default=list, data_key="trigger-types")
+
+
+class Capabilities(Lenient):
+    """The body of ``PUT /capabilities/{controller-id}``, as agents 0.3.x send it."""
+
+    id = fields.String(required=True)
+    agent_capabilities = fields.List(
+        fields.Nested(AgentCapability), load_default=list, data_key="agent-capabilities"
+    )
 
 
 class Space(Strict):
@@ -64,6 +90,28 @@ class Options(Strict):
 
     max_body = Count(16_777_216, 1, "Largest body, inflated, in bytes.")
     on_invalid = OnInvalid(None, "As in [ingest], for this dialect alone.")
+    spaces_directory = TokenFolder(
+        "A folder of HQ's own <space>.space files, one token a line, read at start."
+    )
+    orders_directory = fields.String(
+        load_default=None,
+        allow_none=True,
+        metadata=meaning("A folder of <controller-id>.json files that GET /orders answers."),
+    )
+    default_orders = Flag(
+        load_default=False,
+        metadata=meaning("Without such a file, compose orders from uploaded capabilities."),
+    )
+    default_cron = fields.String(
+        load_default="0 * * * * ? *",
+        validate=validate.Regexp(
+            r"^\s*(\S+\s+){5,6}\S+\s*$", error="Not a Quartz expression of 6 or 7 fields."
+        ),
+        metadata=meaning("When composed orders have scheduled agents report (Quartz)."),
+    )
+    commit_max_seconds = Count(
+        60, 1, "Composed orders have agents upload at least this often, in seconds."
+    )
     spaces = fields.List(
         fields.Nested(Space), load_default=list, metadata=meaning("Who may report.")
     )

@@ -8,11 +8,21 @@ interpret are not named here; they stay in the event's text.
 
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate, validates, validates_schema
+from marshmallow import INCLUDE, ValidationError, fields, validate, validates, validates_schema
 
 from schemas.base import Lenient, Strict
 from schemas.fields import LenientTimestamp, Name, Object, RequiredText, Text, Timestamp
-from schemas.options import Count, Flag, OnInvalid, Secret, TenantName, meaning, redaction, unique
+from schemas.options import (
+    Count,
+    Flag,
+    JsonFile,
+    OnInvalid,
+    Secret,
+    TenantName,
+    meaning,
+    redaction,
+    unique,
+)
 
 
 def _also(*spellings: str) -> dict[str, Any]:
@@ -117,6 +127,43 @@ class Subscription(_Profile):
             raise ValidationError("Missing data for required field.", "subscription_id")
 
 
+def _rates() -> fields.Dict:
+    return fields.Dict(keys=fields.String(), values=fields.Integer(strict=True), load_default=dict)
+
+
+class SdkConfig(Lenient):
+    """What ``GET /v1/config`` answers. Typed SDKs want every member, and rates as integers."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    org_id = fields.String(load_default="gateway")
+    app_id = fields.String(load_default="gateway")
+    sample_rate = fields.Integer(strict=True, load_default=100, validate=validate.Range(0, 100))
+    block_bot_traffic = Flag(load_default=False)
+    user_sample_rate = _rates()
+    company_sample_rate = _rates()
+    user_rules = fields.Dict(load_default=dict)
+    company_rules = fields.Dict(load_default=dict)
+    ip_addresses_blocked_by_name = fields.Dict(load_default=dict)
+    regex_config = fields.List(fields.Dict(), load_default=list)
+    billing_config_jsons = fields.Dict(load_default=dict)
+
+
+class Rule(Lenient):
+    """An element of what ``GET /v1/rules`` answers. SDKs take these members without asking."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    id = fields.String(required=True, data_key="_id")
+    type = fields.String(required=True)
+    block = Flag(load_default=False)
+    applied_to_unidentified = Flag(load_default=False)
+    regex_config = fields.List(fields.Dict(), load_default=list)
+    response = fields.Dict(load_default=dict)
+
+
 class Application(Strict):
     """An application whose SDKs may report."""
 
@@ -129,6 +176,19 @@ class Application(Strict):
             "What X-Moesif-Application-Id may be; plain or sha256:<hex>. "
             "SDKs want 50 characters or more."
         ),
+    )
+    sample_rate = fields.Integer(
+        strict=True,
+        load_default=None,
+        allow_none=True,
+        validate=validate.Range(min=0, max=100),
+        metadata=meaning("Percentage of events that SDKs are told to send; absent: 100."),
+    )
+    config_file = JsonFile(
+        SdkConfig(), "A JSON file with what GET /v1/config answers; members left out have defaults."
+    )
+    rules_file = JsonFile(
+        Rule(many=True), "A JSON file with the array that GET /v1/rules answers; absent: []."
     )
     redact = redaction()
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 
 from schemas.base import Strict
 
@@ -67,6 +67,25 @@ class Count(fields.Integer):
             validate=validate.Range(min=least),
             metadata=meaning(text),
         )
+
+
+class ContentOf(fields.String):
+    """A path, absent by default, that the reading of the configuration replaces by its content."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(load_default=None, allow_none=True, metadata=meaning(text))
+
+
+class JsonFile(ContentOf):
+    """A JSON file, whose content is checked by *content*."""
+
+    def __init__(self, content: Schema, text: str) -> None:
+        super().__init__(text)
+        self.content = content
+
+
+class TokenFolder(ContentOf):
+    """A folder of ``<space>.space`` files, one token a line, as a Logspace HQ keeps them."""
 
 
 class OnInvalid(fields.String):

@@ -5,7 +5,7 @@ request, server); the status says what happened.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -93,6 +93,9 @@ class DeviceAdapter:
             )
         ]
 
+    def folders(self) -> Mapping[str, str]:
+        return {}
+
     def credentials(self) -> Iterable[Credential]:
         for key in self._options.keys:
             devices = None if key.devices is None else frozenset(key.devices)
@@ -109,7 +112,7 @@ class DeviceAdapter:
 
     def admit(self, head: Head, credential: Credential) -> Tenant:
         """Check tenant, then the key's right to it, then device, then the key's right to that."""
-        name = head.params["tenant"]
+        name = head.params.get("tenant", "")
         if name not in credential.tenants:
             hidden = self._options.hide_foreign_tenants or name in self._tenants
             raise Refusal(Reason.TENANT_FORBIDDEN if hidden else Reason.TENANT_UNKNOWN)

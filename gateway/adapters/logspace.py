@@ -4,7 +4,7 @@ Agents take nothing but 202 for success and repeat a batch for ever otherwise;
 they give up on an answer after three seconds and send the same events again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from gateway.adapter import (
     STATUS,
     Credential,
+    Document,
     Endpoint,
     Head,
     Inbound,
@@ -21,6 +22,7 @@ from gateway.adapter import (
     Reply,
     Tenant,
 )
+from gateway.adapters.logspace_orders import FILES, Orders
 from gateway.errors import RETRY_AFTER, Reason, Refusal
 from gateway.record import EventRecord, Receipt, key_of, new_id
 from schemas import Faulty, Problem, Strict, Unreadable, jsontext, logspace
@@ -59,22 +61,31 @@ class LogspaceAdapter:
 
     def __init__(self, options: Any) -> None:
         self._options = options
+        self._orders = Orders(self.dialect, options)
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
         return [
             Ingest(
-                ("/events", "/api/events"),
-                ("PUT",),
+                _paths("/events"),
+                ("PUT", "POST"),  # agents before 0.3.0 send POST
                 self._options.max_body,
                 self._split,
                 self._read,
                 batch=True,
-            )
+            ),
+            Document(
+                _paths("/capabilities/{controller}"), ("PUT",), self._orders.take_capabilities
+            ),
+            Document(_paths("/orders/{controller}"), ("GET",), self._orders.give_order),
         ]
 
+    def folders(self) -> Mapping[str, str]:
+        folder = self._options.orders_directory
+        return {} if folder is None else {FILES: folder}
+
     def credentials(self) -> Iterable[Credential]:
-        for space in self._options.spaces:
+        for space in (*self._options.spaces, *(self._options.spaces_directory or ())):
             for token in space.tokens:
                 yield Credential(token, [space.tenant])
 
@@ -150,3 +161,8 @@ class LogspaceAdapter:
             headers["Retry-After"] = str(RETRY_AFTER)
         body = {"type": word, "message": message, "parameters": parameters}
         return Reply(status, msgspec.json.encode(body), headers)
+
+
+def _paths(path: str) -> Sequence[str]:
+    """The addresses of *path*: HQ 0.4 has all of them below a prefix."""
+    return (path, f"/api{path}")

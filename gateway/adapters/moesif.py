@@ -5,7 +5,7 @@ the others lose it: so a bad event never fails the batch it came in, and an
 answer carries no body.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from gateway.adapter import (
     STATUS,
     Credential,
+    Document,
     Endpoint,
     Head,
     Inbound,
@@ -22,12 +23,26 @@ from gateway.adapter import (
     Reply,
     Tenant,
 )
+from gateway.adapters.moesif_guidance import CONFIG_TAG, RULES_TAG, Guidance
 from gateway.errors import RETRY_AFTER, Reason, Refusal
 from gateway.record import EventRecord, Receipt, key_of, new_id
+from gateway.store import Documents
 from schemas import Faulty, Lenient, Problem, Strict, Unreadable, jsontext, moesif
 from schemas.shape import Checker
 
 APPLICATION_ID = "X-Moesif-Application-Id"
+
+# Browsers send events across origins, and ask before they do (Fetch, CORS protocol).
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": f"{CONFIG_TAG}, {RULES_TAG}, Gateway-Rejected",
+}
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": f"Content-Type, Content-Encoding, If-None-Match, "
+    f"{APPLICATION_ID}, X-Moesif-SDK",
+    "Access-Control-Max-Age": "86400",
+}
 
 _TITLES = {
     Reason.NO_SUCH_ADDRESS: "There is no such address.",
@@ -81,6 +96,26 @@ ACTION = Sort.of(
 )
 
 
+def _profile(kind: str, schema: Lenient, subject: Callable[[Any], str | None]) -> Sort:
+    return Sort.of(kind, schema, subject=subject, time=lambda update: update.modified_time)
+
+
+USER = _profile("user", moesif.User(), lambda user: user.user_id or user.anonymous_id)
+COMPANY = _profile("company", moesif.Company(), lambda company: company.company_id)
+SUBSCRIPTION = _profile(
+    "subscription", moesif.Subscription(), lambda subscription: subscription.subscription_id
+)
+
+_SORTS = {
+    "/v1/events": EVENT,
+    "/v1/actions": ACTION,
+    "/v1/users": USER,
+    "/v1/companies": COMPANY,
+    "/v1/subscriptions": SUBSCRIPTION,
+    "/moesifapi/events": EVENT,
+}
+
+
 class MoesifAdapter:
     """Speaks the dialect of Moesif's SDKs, plugins and browser script."""
 
@@ -90,14 +125,20 @@ class MoesifAdapter:
 
     def __init__(self, options: Any) -> None:
         self._options = options
+        self._guidance = {one.tenant: Guidance.of(one) for one in options.applications}
+        self._default = Guidance.of(None)
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
-        return [
-            *self._pair("/v1/events", EVENT),
-            *self._pair("/v1/actions", ACTION),
-            *self._pair("/moesifapi/events", EVENT),
+        ingest = [one for path, sort in _SORTS.items() for one in self._pair(path, sort)]
+        documents = [
+            Document(_paths("/v1/config"), ("GET",), self._config),
+            Document(_paths("/v1/rules"), ("GET",), self._rules),
+            Document(_paths("/health/probe"), ("GET",), self._health, open=True),
         ]
+        every = [path for one in ingest for path in one.paths]
+        every += [path for one in documents for path in one.paths]
+        return [*ingest, *documents, Document(every, ("OPTIONS",), self._preflight, open=True)]
 
     def _pair(self, path: str, sort: Sort) -> tuple[Ingest, Ingest]:
         def single(inbound: Inbound) -> Sequence[bytes]:
@@ -111,9 +152,12 @@ class MoesifAdapter:
 
         limit = self._options.max_body
         return (
-            Ingest((path,), ("POST",), limit, single, read, batch=False),
-            Ingest((f"{path}/batch",), ("POST",), limit, batch, read, batch=True),
+            Ingest(_paths(path), ("POST",), limit, single, read, batch=False),
+            Ingest(_paths(f"{path}/batch"), ("POST",), limit, batch, read, batch=True),
         )
+
+    def folders(self) -> Mapping[str, str]:
+        return {}
 
     def credentials(self) -> Iterable[Credential]:
         for application in self._options.applications:
@@ -184,8 +228,28 @@ class MoesifAdapter:
             return key_of(self.dialect, tenant, sort.kind, "same", same)
         return None
 
+    async def _config(self, inbound: Inbound, documents: Documents) -> Reply:
+        return self._told(self._for(inbound.tenant).answer_config(inbound.head), inbound.tenant)
+
+    async def _rules(self, inbound: Inbound, documents: Documents) -> Reply:
+        return self._told(self._for(inbound.tenant).answer_rules(inbound.head), inbound.tenant)
+
+    async def _health(self, inbound: Inbound, documents: Documents) -> Reply:
+        return self._told(Reply(200, b'{"status":true,"region":"gateway"}'), None)
+
+    async def _preflight(self, inbound: Inbound, documents: Documents) -> Reply:
+        return self._told(Reply(204, b"", _PREFLIGHT), None)
+
+    def _for(self, tenant: Tenant | None) -> Guidance:
+        return self._guidance.get(tenant.name, self._default) if tenant else self._default
+
+    def _told(self, reply: Reply, tenant: Tenant | None) -> Reply:
+        """The reply with what every answer carries: both tags, and leave for browsers."""
+        headers = {**reply.headers, **self._for(tenant).tags, **_CORS}
+        return msgspec.structs.replace(reply, headers=headers)
+
     def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
-        return Reply(201)
+        return self._told(Reply(201), inbound.tenant)
 
     def refused(self, refusal: Refusal, head: Head, tenant: Tenant | None) -> Reply:
         """Problem details (RFC 9457): the dialect documents statuses, but no error body."""
@@ -204,4 +268,10 @@ class MoesifAdapter:
             headers["Allow"] = ", ".join(refusal.allowed)
         if status == 503:
             headers["Retry-After"] = str(RETRY_AFTER)
-        return Reply(status, msgspec.json.encode(problem), headers, "application/problem+json")
+        body = msgspec.json.encode(problem)
+        return self._told(Reply(status, body, headers, "application/problem+json"), tenant)
+
+
+def _paths(path: str) -> Sequence[str]:
+    """The addresses of *path*: Moesif's own proxy serves the collector below a prefix."""
+    return (path, f"/collector{path}")

@@ -129,10 +129,17 @@ class Reception:
         visit.tenant = adapter.admit(visit.head, credential)
         return visit.tenant
 
+    def _recognise(self, visit: Visit, adapter: Adapter) -> Tenant:
+        """The tenant where the request shows a good credential although it needs none."""
+        try:
+            return self._admit(visit, adapter)
+        except Refusal:
+            return Tenant("")
+
     async def _document(
         self, request: BaseRequest, visit: Visit, adapter: Adapter, endpoint: Document
     ) -> Reply:
-        tenant = Tenant("") if endpoint.open else self._admit(visit, adapter)
+        tenant = self._recognise(visit, adapter) if endpoint.open else self._admit(visit, adapter)
         body = await read_body(request, endpoint.max_body, self._body_timeout)
         inbound = Inbound(visit.head, tenant, body, clock(), request.remote or "")
         try:
@@ -180,6 +187,12 @@ class Reception:
 
     def _refuse(self, visit: Visit, refusal: Refusal) -> Reply:
         visit.refusal = refusal
+        if (
+            visit.adapter is not None
+            and visit.tenant is None
+            and refusal.reason in _BEFORE_ADMISSION
+        ):
+            self._recognise(visit, visit.adapter)
         dialect = visit.adapter.dialect if visit.adapter else ""
         self._metrics.refused(dialect, visit.tenant.name if visit.tenant else "", refusal.reason)
         if visit.adapter is None:
@@ -238,6 +251,8 @@ class Reception:
 
 _TOLD = {Outcome.DUPLICATE: "Gateway-Duplicate", Outcome.QUEUED: "Gateway-Queued"}
 """Headers that count, in an answer, the events that did not newly reach the store."""
+
+_BEFORE_ADMISSION = (Reason.NO_SUCH_ADDRESS, Reason.METHOD_NOT_ALLOWED)
 
 _NOWHERE = Reply(
     404,
