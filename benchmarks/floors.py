@@ -1,0 +1,109 @@
+"""The floors: what HTTP and the disk cost by themselves, with nothing of the gateway.
+
+``python -m benchmarks.floors http`` and ``... disk FOLDER SECONDS`` run one of
+them as a process of its own, so that it can be pinned like the gateway.
+"""
+
+import asyncio
+import os
+import secrets
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from benchmarks import payload
+from benchmarks.load import Figures, Load, drive
+from benchmarks.machine import ROOT, on_server_core
+
+GROUP = 1000
+"""Rows of one transaction on the floor of storage."""
+
+
+@contextmanager
+def bare_server() -> Iterator[str]:
+    """The URL of an aiohttp handler that reads the body and answers 201, while it runs."""
+    command = on_server_core([sys.executable, "-m", "benchmarks.floors", "http"])
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def bare(url: str, connections: int, seconds: float, folder: Path) -> Figures:
+    """Drive the bare handler with single Moesif events."""
+    headers = {"X-Moesif-Application-Id": "a" * 60, "Content-Type": "application/json"}
+    load = Load("/v1/events", headers, payload.moesif(), connections)
+    return drive(load, url, seconds, folder)
+
+
+def disk(folder: Path, seconds: float) -> float:
+    """Rows a second of a bare executemany with the gateway's durability."""
+    command = [sys.executable, "-m", "benchmarks.floors", "disk", str(folder), str(seconds)]
+    done = subprocess.run(
+        on_server_core(command), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+async def _serve() -> None:
+    async def take(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(status=201)
+
+    app = web.Application()
+    app.router.add_post("/v1/events", take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+    print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+    await asyncio.Event().wait()
+
+
+_TABLE = """
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY, id BLOB, dialect TEXT, tenant TEXT, kind TEXT, type TEXT, subject TEXT,
+    time INTEGER, received_at INTEGER, client_address TEXT, key BLOB, data TEXT
+)
+"""
+_INSERT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def _fill(folder: Path, seconds: float) -> float:
+    # What the gateway keeps of an event, in SQLite's defaults and without an index.
+    folder.mkdir(parents=True, exist_ok=True)
+    db = sqlite3.connect(folder / "floor.db", isolation_level=None)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute(_TABLE)
+    template, count, spent = payload.moesif(), 0, 0.0
+    now = time.time_ns() // 1000
+    while spent < seconds:
+        rows = []
+        for seq in range(count + 1, count + GROUP + 1):
+            text = template.replace(payload.MARK, payload.new_id())
+            names = ("moesif", "acme", "api_call", "POST", "my_user_id", now, now, "127.0.0.1")
+            rows.append((seq, os.urandom(16), *names, secrets.token_bytes(16), text))
+        # Making the rows is not the disk's work.
+        started = time.perf_counter()
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany(_INSERT, rows)
+        db.execute("COMMIT")
+        spent += time.perf_counter() - started
+        count += GROUP
+    db.close()
+    return count / spent
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "http":
+        asyncio.run(_serve())
+    else:
+        print(_fill(Path(sys.argv[2]), float(sys.argv[3])))
