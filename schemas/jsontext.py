@@ -17,7 +17,12 @@ MAX_DEPTH = 64
 """Levels of arrays and objects that one event may have."""
 
 _SLICES = msgspec.json.Decoder(list[msgspec.Raw])
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+# A string without an end counts as one token: else each quote in it would be tried anew.
+_MARKS = r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]'
+_TOKENS = re.compile(_MARKS.encode(), re.DOTALL)
+_TOKENS_OF_TEXT = re.compile(_MARKS, re.DOTALL)
+# An exponent of two digits or 300 digits in a row: no smaller number overflows a double.
+_HUGE = re.compile(rb"[:,\[\s]-?(?:[0-9]{300}|[0-9]++(?:\.[0-9]++)?[eE]\+?[0-9]{2})")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _BOM = b"\xef\xbb\xbf"
 
@@ -64,7 +69,8 @@ def slices(body: bytes) -> list[bytes]:
 
 def _slices_by_scanning(body: bytes) -> list[bytes]:
     text = body.decode()
-    scan = json.JSONDecoder().raw_decode
+    # Numbers are passed over, not made: one with very many digits is for `value` to judge.
+    scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
     def skip(at: int) -> int:
         match = _SPACE.match(text, at)
@@ -105,9 +111,23 @@ def _scan(scan: Callable[[str, int], tuple[Any, int]], text: str, at: int) -> in
     try:
         return scan(text, at)[1]
     except RecursionError:
-        raise Unreadable(f"Nested deeper than {MAX_DEPTH} levels.") from None
+        return _past(text, at)
     except ValueError as error:
         raise Unreadable(_sentence(error)) from None
+
+
+def _past(text: str, at: int) -> int:
+    """Where an element nested too deeply to be read ends: its brackets are only counted."""
+    depth = 0
+    for token in _TOKENS_OF_TEXT.finditer(text, at):
+        mark = token.group()
+        if mark in ("{", "["):
+            depth += 1
+        elif mark in ("}", "]"):
+            depth -= 1
+            if depth == 0:
+                return token.end()
+    raise Unreadable("Not JSON: an array or object has no end.")
 
 
 def value(
@@ -117,7 +137,9 @@ def value(
     deepest: int | None = MAX_DEPTH,
     finite: bool = False,
 ) -> Any:
-    """Decode one JSON document; integers keep every digit, the last of a repeated member counts.
+    """Decode one JSON document; the last of a repeated member counts.
+
+    Integers keep every digit, up to the 4300 that Python can read.
 
     Args:
         text: UTF-8 text of one document.
@@ -132,9 +154,11 @@ def value(
     if deepest is not None and depth_exceeds(text, deepest):
         raise Unreadable(f"Nested deeper than {deepest} levels.")
     try:
+        # Given bytes, json.loads would guess UTF-16 and take it.
         return json.loads(
-            text,
+            text.decode("utf-8", "surrogatepass"),
             parse_constant=constants or _no_constant,
+            parse_int=_finite_integer if finite else _integer,
             parse_float=_finite if finite else None,
         )
     except RecursionError:
@@ -154,11 +178,24 @@ def _finite(digits: str) -> float:
     return number
 
 
+def _integer(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:
+        # Python makes no integer of more than 4300 digits; it is beyond a double as well.
+        return float(digits)
+
+
+def _finite_integer(digits: str) -> int:
+    number = _integer(digits)
+    if isinstance(number, float):
+        raise ValueError(f"The number {digits[:40]} is too large.")
+    return number
+
+
 def _sentence(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"Not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-    if "integer string conversion" in str(error):
-        return "An integer has too many digits."
     return f"Not JSON: {error}"
 
 
@@ -193,6 +230,11 @@ def depth_exceeds(text: bytes, levels: int = MAX_DEPTH) -> bool:
         elif mark in (b"}", b"]"):
             depth -= 1
     return False
+
+
+def may_overflow(text: bytes) -> bool:
+    """Tell whether JSON text may hold a number too large for a double; no is certain."""
+    return _HUGE.search(text) is not None
 
 
 def canonical(document: Any, *, strict: bool = False) -> bytes:

@@ -60,6 +60,9 @@ class Checker:
         # Text fields may refuse NUL, and the decoder cannot tell them from others.
         if self._decode is None or b"\\u0000" in raw or jsontext.depth_exceeds(raw):
             return None
+        # Nor does it look at numbers in members that nothing names.
+        if self._finite and jsontext.may_overflow(raw):
+            return None
         try:
             return self._decode(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError):
