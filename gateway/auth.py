@@ -58,5 +58,7 @@ class Keyring:
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
         credential = self._known.get(dialect, {}).get(digest)
         if credential is None:
-            raise Refusal(Reason.CREDENTIAL_UNKNOWN, subject=secret)
+            # A header may hold bytes that are no UTF-8, which no answer could repeat.
+            shown = secret.encode("utf-8", "backslashreplace").decode()
+            raise Refusal(Reason.CREDENTIAL_UNKNOWN, subject=shown)
         return credential

@@ -111,7 +111,8 @@ def _flatten(messages: Any, schema: Schema | None, path: str = "") -> Iterator[P
         message = str(messages)
         if message == "Unknown field." and schema is not None:
             message = _unknown(path, schema)
-        yield Problem(path, message)
+        # A member's name is the client's text: half a surrogate pair has no UTF-8.
+        yield Problem(path.encode("utf-8", "backslashreplace").decode(), message)
 
 
 def _join(path: str, key: Any) -> str:
