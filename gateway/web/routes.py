@@ -4,6 +4,7 @@ Addresses are matched on the raw path, split before it is decoded: aiohttp's own
 router leaves ``%ff`` as text and decodes ``%2F``.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
@@ -58,7 +59,8 @@ class Routes:
     def owner(self, path: str) -> Adapter | None:
         """The adapter in whose words an address that does not exist is refused."""
         for prefix, adapter in self._prefixes:
-            if path.startswith(prefix):
+            # `normal` took the slash off an address that ends where the prefix does.
+            if f"{path}/".startswith(prefix):
                 return adapter
         return None
 
@@ -103,8 +105,7 @@ def normal(target: str) -> str:
     one; and a redirected POST would lose its body.
     """
     if not target.startswith("/"):
-        _, _, rest = target.partition("://")
-        target = "/" + rest.partition("/")[2]
+        target = "/" + re.sub(r"\A[^/?#]*/?", "", target.partition("://")[2])
     path = target.partition("?")[0].partition("#")[0]
     if path.startswith("//"):
         path = "/" + path.lstrip("/")
