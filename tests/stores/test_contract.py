@@ -1,0 +1,359 @@
+"""The prose of gateway/store.py, sentence by sentence, against every registered store."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.record import Outcome, key_of
+from gateway.store import Selection, Store, StoredDocument
+from gateway.stores import STORES, open_store
+from tests.records import NOW, make_record, make_rejected, sequences, stored
+
+STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
+
+URLS = {"memory": "memory:", "sqlite": "sqlite:///{folder}/events.db"}
+
+
+@pytest.fixture(params=sorted(STORES))
+async def opened(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Callable[[int], Awaitable[Store]]]:
+    """Opens the store with a bound on its quarantine."""
+    made: list[Store] = []
+
+    async def open_one(max_rejected: int) -> Store:
+        url = URLS[request.param].format(folder=tmp_path)
+        made.append(await open_store(url, max_rejected))
+        return made[-1]
+
+    yield open_one
+    for store in made:
+        await store.close()
+
+
+@pytest.fixture
+async def store(opened: Callable[[int], Awaitable[Store]]) -> Store:
+    return await opened(100)
+
+
+def test_every_registered_store_is_tested_here():
+    assert set(STORES) == set(URLS)
+
+
+async def test_a_scheme_that_no_store_has_is_a_key_error():
+    with pytest.raises(KeyError):
+        await open_store("postgres://x", 1)
+
+
+async def test_what_was_appended_is_read_back_field_by_field(store):
+    record = make_record("a")
+    await store.append([record])
+
+    assert [record] == await stored(store)
+
+
+async def test_each_record_has_its_outcome_in_order(store):
+    await store.append([make_record("b")])
+
+    outcomes = await store.append([make_record("a"), make_record("b"), make_record("c")])
+
+    assert [STORED, DUPLICATE, STORED] == list(outcomes)
+
+
+async def test_nothing_at_all_can_be_appended(store):
+    assert [] == list(await store.append([]))
+    assert [] == await stored(store)
+
+
+async def test_a_duplicate_within_a_call_is_found_and_the_first_stays(store):
+    first, second = make_record("a"), make_record("a")
+
+    assert [STORED, DUPLICATE] == list(await store.append([first, second]))
+    assert [first] == await stored(store)
+
+
+async def test_a_duplicate_across_calls_is_found_and_the_first_stays(store):
+    first, second = make_record("a"), make_record("a")
+    await store.append([first])
+
+    assert [DUPLICATE] == list(await store.append([second]))
+    assert [first] == await stored(store)
+
+
+async def test_copies_appended_at_the_same_time_are_stored_once(store):
+    copies = [store.append([make_record("a")]) for _ in range(20)]
+    outcomes = [outcome for [outcome] in await asyncio.gather(*copies)]
+
+    assert 1 == outcomes.count(STORED)
+    assert 19 == outcomes.count(DUPLICATE)
+    assert 1 == len(await stored(store))
+
+
+async def test_a_record_without_key_is_never_a_duplicate(store):
+    record = make_record(data='{"same":true}')
+
+    assert [STORED, STORED] == list(await store.append([record, make_record(data=record.data)]))
+    assert [STORED] == list(await store.append([make_record(data=record.data)]))
+    assert 3 == len(await stored(store))
+
+
+async def test_a_large_group_with_scattered_duplicates_is_answered_one_by_one(store):
+    await store.append([make_record(f"{n}") for n in range(0, 3000, 7)])
+
+    outcomes = await store.append([make_record(f"{n}") for n in range(3000)])
+
+    assert [n for n in range(3000) if n % 7 == 0] == [
+        at for at, outcome in enumerate(outcomes) if outcome is DUPLICATE
+    ]
+    assert 3000 == len(await stored(store))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("a\x00b", id="NUL"),
+        pytest.param("\x00", id="only NUL"),
+        pytest.param("\\u0000\\ud800", id="NUL and a lone surrogate as escapes"),
+        pytest.param("é – 漢字 🎉 \u202e \ufeff \uffff \U0010ffff", id="Unicode"),
+        pytest.param("".join(map(chr, range(1, 0xD800))), id="half the first plane"),
+        pytest.param("x" * 100_000, id="100 KB"),
+        pytest.param("🎉" * 100_000, id="400 KB"),
+        pytest.param(" \r\n\t", id="white space"),
+        pytest.param("", id="empty"),
+        pytest.param("'; DROP TABLE event; --", id="SQL"),
+    ],
+)
+async def test_every_text_comes_back_as_it_went_in(store, text):
+    visible = text.replace("\x00", "0")
+    record = make_record(text, data=text, type=visible, subject=visible)
+    await store.append([record])
+
+    assert [record] == await stored(store)
+    assert {record.key} == await store.known([record.key])
+
+
+async def test_numbers_of_any_size_come_back_digit_by_digit(store):
+    data = json.dumps({"n": 2**80, "f": 0.1}) + " "
+    await store.append([make_record(data=data)])
+
+    [record] = await stored(store)
+    assert data == record.data
+    assert 2**80 == json.loads(record.data)["n"]
+
+
+async def test_times_may_lie_before_1970_and_in_the_year_9999(store):
+    early = make_record(time=-62_135_596_800_000_000)
+    late = make_record(time=253_402_300_799_999_999)
+    await store.append([early, late])
+
+    assert [early, late] == await stored(store)
+
+
+async def test_sequences_rise_in_the_order_of_commits(store):
+    names = [f"{n}" for n in range(15)]
+    for at in range(0, 15, 3):
+        await store.append([make_record(name) for name in names[at : at + 3]])
+
+    assert [key_of(name) for name in names] == [record.key for record in await stored(store)]
+    numbers = await sequences(store)
+    assert sorted(set(numbers)) == numbers
+    assert numbers[0] > 0
+
+
+async def test_a_sequence_is_not_given_again_when_its_record_went(opened):
+    store = await opened(1)
+    seen: list[int] = []
+    for n in range(6):
+        await store.append([make_rejected(f"{n}")])
+        seen += await sequences(store)
+
+    assert sorted(set(seen)) == seen
+
+
+async def test_only_the_newest_quarantined_records_are_kept(opened):
+    store = await opened(3)
+    await store.append([make_record("event")])
+    for n in range(5):
+        await store.append([make_rejected(f"{n}")])
+
+    rejected = await stored(store, kind="rejected")
+    assert [key_of("2"), key_of("3"), key_of("4")] == [record.key for record in rejected]
+    assert 2 == store.trimmed
+    assert 1 == len(await stored(store, kind="api_call"))
+
+
+async def test_a_single_group_can_exceed_the_quarantine(opened):
+    store = await opened(2)
+
+    outcomes = await store.append([make_rejected(f"{n}") for n in range(5)])
+
+    assert [STORED] * 5 == list(outcomes)
+    assert [key_of("3"), key_of("4")] == [record.key for record in await stored(store)]
+    assert 3 == store.trimmed
+
+
+async def test_a_quarantine_of_none_keeps_none(opened):
+    store = await opened(0)
+
+    assert [STORED] == list(await store.append([make_rejected("a")]))
+    assert [] == await stored(store)
+    assert set() == await store.known([key_of("a")])
+
+
+async def test_the_key_of_a_quarantined_record_that_went_is_free_again(opened):
+    store = await opened(1)
+    await store.append([make_rejected("a")])
+    assert [DUPLICATE] == list(await store.append([make_rejected("a")]))
+
+    await store.append([make_rejected("b")])
+
+    assert set() == await store.known([key_of("a")])
+    assert [STORED] == list(await store.append([make_rejected("a")]))
+    assert [key_of("a")] == [record.key for record in await stored(store)]
+
+
+async def test_a_repeated_quarantined_record_pushes_none_out(opened):
+    store = await opened(2)
+    await store.append([make_rejected("a"), make_rejected("b")])
+    for _ in range(5):
+        await store.append([make_rejected("b")])
+
+    assert 2 == len(await stored(store))
+    assert 0 == store.trimmed
+
+
+async def test_known_names_the_keys_that_are_kept_and_no_others(store):
+    await store.append([make_record("a"), make_record("b"), make_record()])
+
+    assert {key_of("a"), key_of("b")} == await store.known(map_keys("a", "b", "c"))
+    assert set() == await store.known([])
+    assert set() == await store.known(map_keys("c"))
+
+
+async def test_any_number_of_keys_can_be_asked_at_once(store):
+    await store.append([make_record(f"{n}") for n in range(1200)])
+
+    assert 1200 == len(await store.known(map_keys(*map(str, range(5000)))))
+
+
+def map_keys(*texts: str) -> set[bytes]:
+    return {key_of(text) for text in texts}
+
+
+async def test_a_store_that_works_is_ready_as_often_as_it_is_asked(store):
+    await store.probe()
+    await store.probe()
+
+    assert [] == await stored(store)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, "abcdef"),
+        ({"dialect": "device"}, "bd"),
+        ({"tenant": "other"}, "cd"),
+        ({"kind": "rejected"}, "e"),
+        ({"dialect": "device", "tenant": "other"}, "d"),
+        ({"dialect": "device", "kind": "rejected"}, ""),
+        ({"since": NOW + 1}, "ef"),
+        ({"until": NOW + 1}, "abcd"),
+        ({"since": NOW + 1, "until": NOW + 2}, "e"),
+        ({"since": NOW + 2}, "f"),
+        ({"until": NOW}, ""),
+        ({"limit": 0}, ""),
+        ({"limit": 2}, "ab"),
+        ({"limit": 99}, "abcdef"),
+        ({"tenant": "acme", "limit": 3}, "abe"),
+        ({"tenant": ""}, ""),
+        ({"dialect": "device' OR 1=1 --"}, ""),
+    ],
+)
+async def test_a_selection_bounds_what_is_read(store, wanted, expected):
+    records = {
+        "a": make_record("a"),
+        "b": make_record("b", dialect="device"),
+        "c": make_record("c", tenant="other"),
+        "d": make_record("d", tenant="other", dialect="device"),
+        "e": make_rejected("e", received_at=NOW + 1),
+        "f": make_record("f", received_at=NOW + 2),
+    }
+    await store.append(list(records.values()))
+
+    assert [records[name] for name in expected] == await stored(store, **wanted)
+
+
+async def test_a_reader_goes_on_after_the_last_sequence_it_saw(store):
+    await store.append([make_record(f"{n}") for n in range(10)])
+    everything = await sequences(store)
+    seen: list[int] = []
+    while page := await sequences(store, after=seen[-1] if seen else 0, limit=3):
+        seen += page
+
+    assert everything == seen
+    assert [] == await sequences(store, after=everything[-1])
+
+
+async def test_a_reading_shows_what_was_there_at_its_start_while_writing_goes_on(store):
+    await store.append([make_record(f"{n}") for n in range(1200)])
+    seen = 0
+    async for _, _ in store.read(Selection()):
+        if seen % 100 == 0:
+            assert [STORED] == list(await store.append([make_record(f"later {seen}")]))
+        seen += 1
+
+    assert 1200 == seen
+    assert 1212 == len(await sequences(store))
+
+
+async def test_a_reading_that_is_given_up_disturbs_nothing(store):
+    await store.append([make_record(f"{n}") for n in range(1200)])
+    reading = store.read(Selection())
+    await anext(reading)
+    await reading.aclose()
+
+    assert [STORED] == list(await store.append([make_record("later")]))
+
+
+async def test_the_last_document_put_under_a_name_counts(store):
+    assert await store.get("device", "T1", "a") is None
+
+    await store.put("device", "T1", "a", "{}", NOW)
+    await store.put("device", "T1", "a", '{"\x00":"🎉"}', NOW + 1)
+
+    assert StoredDocument('{"\x00":"🎉"}', NOW + 1) == await store.get("device", "T1", "a")
+
+
+async def test_documents_are_apart_by_dialect_tenant_and_name(store):
+    names = [("device", "T1", "a"), ("device", "T2", "a"), ("logspace", "T1", "a")]
+    for dialect, tenant, name in [*names, ("device", "T1", "b")]:
+        await store.put(dialect, tenant, name, f"{dialect} {tenant} {name}", NOW)
+
+    for dialect, tenant, name in names:
+        found = await store.get(dialect, tenant, name)
+        assert f"{dialect} {tenant} {name}" == found.body
+
+
+async def test_documents_are_listed_by_how_their_names_begin(store):
+    for tenant, name in [("T1", "device/1"), ("T2", "device/2"), ("T1", "devices"), ("T1", "%")]:
+        await store.put("device", tenant, name, "{}", NOW)
+    await store.put("logspace", "T1", "device/3", "{}", NOW)
+
+    listed = {tuple(one) for one in await store.names("device", "device/")}
+    assert {("T1", "device/1"), ("T2", "device/2")} == listed
+    assert [("T1", "%")] == [tuple(one) for one in await store.names("device", "%")]
+    assert 4 == len(await store.names("device", ""))
+
+
+async def test_documents_are_no_events(store):
+    await store.put("device", "T1", "a", "{}", NOW)
+
+    assert [] == await stored(store)
+
+
+async def test_closing_twice_is_safe(store):
+    await store.close()
+    await store.close()

@@ -1,0 +1,300 @@
+"""What is particular to the SQLite store: files, versions, locks and full disks."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from contextlib import closing as closed
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import StoreError
+from gateway.record import Outcome, key_of
+from gateway.store import Selection, StoredDocument
+from gateway.stores.sqlite import migrations, open_store, path_of, read
+from tests.conftest import ROOT
+from tests.records import NOW, closing, locked, make_record, make_rejected, sequences, stored
+
+STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.db"
+
+
+def opened(path: Path, max_rejected: int = 100):
+    return open_store(f"sqlite:///{path}", max_rejected)
+
+
+def pragma(path: Path, name: str) -> object:
+    with closed(sqlite3.connect(path)) as connection:
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+async def test_everything_survives_reopening(path):
+    records = [make_record("a"), make_record(), make_rejected("r")]
+    async with closing(await opened(path)) as store:
+        await store.append(records)
+        await store.put("device", "T1", "a", "{}", NOW)
+
+    async with closing(await opened(path)) as store:
+        assert records == await stored(store)
+        assert {key_of("a")} == await store.known([key_of("a"), key_of("b")])
+        assert [DUPLICATE, DUPLICATE] == list(
+            await store.append([make_record("a"), make_rejected("r")])
+        )
+        assert StoredDocument("{}", NOW) == await store.get("device", "T1", "a")
+
+
+async def test_sequences_go_on_rising_after_reopening(path):
+    seen: list[int] = []
+    for n in range(4):
+        async with closing(await opened(path)) as store:
+            await store.append([make_record(f"{n}"), make_record(f"{n}")])
+            seen += await sequences(store, after=seen[-1] if seen else 0)
+
+    assert 4 == len(seen)
+    assert sorted(set(seen)) == seen
+
+
+async def test_a_sequence_is_not_given_again_when_its_record_went_before_reopening(path):
+    async with closing(await opened(path, 3)) as store:
+        await store.append([make_rejected(f"{n}") for n in range(3)])
+        last = (await sequences(store))[-1]
+    async with closing(await opened(path, 0)) as store:
+        await store.append([make_rejected("one too many")])
+        assert [] == await sequences(store)
+
+    async with closing(await opened(path, 3)) as store:
+        await store.append([make_record("new")])
+        [new] = await sequences(store)
+        assert new > last
+
+
+async def test_a_smaller_quarantine_is_kept_to_after_reopening(path):
+    async with closing(await opened(path, 5)) as store:
+        await store.append([make_rejected(f"{n}") for n in range(5)])
+    async with closing(await opened(path, 2)) as store:
+        await store.append([make_rejected("new")])
+
+        assert [key_of("4"), key_of("new")] == [record.key for record in await stored(store)]
+        assert 4 == store.trimmed
+
+
+async def test_the_file_is_in_wal_mode_and_every_commit_is_synced(path):
+    async with closing(await opened(path)) as store:
+        assert "wal" == pragma(path, "journal_mode")
+        # synchronous belongs to a connection, so the store's own has to be asked; 2 is FULL.
+        run = store._database.run
+        assert [(2,)] == await run(lambda db: db.execute("PRAGMA synchronous").fetchall())
+
+
+async def test_the_file_knows_how_many_migrations_it_has_had(path):
+    async with closing(await opened(path)):
+        pass
+
+    assert len(migrations()) == pragma(path, "user_version")
+
+
+async def test_an_old_file_is_brought_up_to_date_once(path):
+    with closed(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 0")
+    for _ in range(2):
+        async with closing(await opened(path)) as store:
+            await store.append([make_record()])
+
+    assert len(migrations()) == pragma(path, "user_version")
+
+
+async def test_a_file_of_a_newer_gateway_is_refused_and_left_alone(path):
+    async with closing(await opened(path)):
+        pass
+    newer = len(migrations()) + 1
+    with closed(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {newer}")
+
+    with pytest.raises(StoreError, match=f"version {newer} is newer"):
+        await opened(path)
+    assert newer == pragma(path, "user_version")
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_alone(path):
+    path.write_text("These are notes, and nobody wants to lose them. " * 100)
+    before = path.read_bytes()
+
+    with pytest.raises(StoreError, match="not a database"):
+        await opened(path)
+    assert before == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["", "folder"])
+async def test_what_cannot_be_opened_is_a_store_error(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+
+    with pytest.raises(StoreError):
+        await opened(tmp_path / name)
+
+
+async def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StoreError, match="file"):
+        await opened(tmp_path / "file" / "events.db")
+
+
+async def test_folders_that_are_missing_are_made(tmp_path):
+    path = tmp_path / "a" / "b" / "events.db"
+    async with closing(await opened(path)):
+        assert path.exists()
+
+
+async def test_a_path_may_hold_what_means_something_in_a_url(tmp_path):
+    path = tmp_path / "50% #1?mode=memory & more.db"
+    async with closing(await opened(path)) as store:
+        await store.append([make_record("a")])
+
+        assert path.exists()
+        assert 1 == len(await stored(store))
+
+
+@pytest.mark.parametrize("url", ["sqlite:", "sqlite://", "sqlite:///", "sqlite:events.db", "x"])
+def test_a_url_of_another_form_is_refused(url):
+    with pytest.raises(ValueError, match="sqlite:///FILE"):
+        path_of(url)
+
+
+def test_a_url_names_a_relative_or_an_absolute_file():
+    assert Path("events.db") == path_of("sqlite:///events.db")
+    assert Path("/var/events.db") == path_of("sqlite:////var/events.db")
+
+
+async def test_a_lock_of_another_process_is_a_store_error_and_ends_with_it(path):
+    async with closing(await opened(path)) as store:
+        await store.append([make_record("a")])
+        with locked(path):
+            with pytest.raises(StoreError, match="locked"):
+                await store.append([make_record("b")])
+            with pytest.raises(StoreError, match="locked"):
+                await store.probe()
+            # Who only reads is not stopped by who writes.
+            assert {key_of("a")} == await store.known([key_of("a"), key_of("b")])
+            assert 1 == len(await stored(store))
+
+        await store.probe()
+        assert [DUPLICATE, STORED] == list(await store.append([make_record("a"), make_record("b")]))
+
+
+async def test_a_closed_store_says_so(path):
+    store = await opened(path)
+    await store.close()
+
+    with pytest.raises(StoreError):
+        await store.append([make_record()])
+    with pytest.raises(StoreError):
+        await store.probe()
+    with pytest.raises(StoreError):
+        await store.known([key_of("a")])
+
+
+async def test_a_group_of_which_one_record_cannot_be_kept_leaves_nothing_behind(path):
+    # A lone surrogate is outside the contract: it stands here for any record that fails.
+    async with closing(await opened(path)) as store:
+        with pytest.raises(StoreError):
+            await store.append([make_record("a"), make_record("b", data="\ud800")])
+
+        assert [] == await stored(store)
+        assert set() == await store.known([key_of("a"), key_of("b")])
+        assert [STORED] == list(await store.append([make_record("a")]))
+
+
+async def test_a_full_database_is_a_store_error_and_nothing_of_the_group_is_kept(path):
+    async with closing(await opened(path)) as store:
+        kept = await fill(store)
+        before = await stored(store)
+        assert kept == len(before)
+
+        await store._database.run(lambda db: db.execute("PRAGMA max_page_count = 1000000"))
+        assert [STORED] == list(await store.append([make_record("full")]))
+        assert [*before] == (await stored(store))[:-1]
+
+
+async def fill(store: object) -> int:
+    """Append groups of two until no page is left; return how many records were kept."""
+    run = store._database.run
+    [(pages,)] = await run(lambda db: db.execute("PRAGMA page_count").fetchall())
+    await run(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 20}").fetchall())
+    for n in range(1000):
+        try:
+            await store.append([make_record(data="x" * 5000), make_record(data="y" * 5000)])
+        except StoreError as error:
+            assert "full" in str(error)
+            return 2 * n
+    raise AssertionError("it never was full")
+
+
+FULL_DISK = """
+    import asyncio, json, resource, sys
+    from gateway.errors import StoreError
+    from gateway.record import Outcome, key_of
+    from gateway.stores.sqlite import open_store
+    from tests.records import make_record, stored
+
+    async def main(url):
+        store = await open_store(url, 10)
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+        said, failed = [], []
+        for n in range(400):
+            name = f"{n}"
+            try:
+                await store.append([make_record(name, data="x" * 5000)])
+            except StoreError:
+                failed.append(name)
+            else:
+                said.append(name)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        await store.probe()
+        known = await store.known([key_of(name) for name in said + failed])
+        lost = [name for name in said if key_of(name) not in known]
+        ghosts = [name for name in failed if key_of(name) in known]
+        again = [(await store.append([make_record(name)]))[0].value for name in failed[:3]]
+        await store.close()
+        print(json.dumps([len(said), len(failed), lost, ghosts, again]))
+
+    asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_a_full_disk_loses_nothing_that_was_acknowledged_and_can_be_recovered_from(path):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FULL_DISK), f"sqlite:///{path}"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        timeout=50,
+    )
+    assert b"" == done.stderr
+    said, failed, lost, ghosts, again = json.loads(done.stdout)
+
+    assert said > 5
+    assert failed > 5
+    assert [] == lost
+    assert [] == ghosts
+    assert ["stored"] * 3 == again
+
+
+async def test_a_store_that_is_not_there_cannot_be_read(path):
+    with pytest.raises(StoreError, match=r"events\.db"):
+        await anext(read(path, Selection()))
+    assert not path.exists()
+
+
+async def test_a_store_can_be_read_from_outside_while_it_is_written(path):
+    async with closing(await opened(path)) as store:
+        await store.append([make_record("a")])
+
+        assert [key_of("a")] == [record.key async for _, record in read(path, Selection())]
+        assert [STORED] == list(await store.append([make_record("b")]))
