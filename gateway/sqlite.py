@@ -6,6 +6,7 @@ read-only, because SQLite before 3.51.3 can corrupt a WAL that two connections
 checkpoint at once.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -78,11 +79,7 @@ async def open_database(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{path.parent}: {error.strerror}") from error
-    database = Database(lambda: _connect(_uri(path, "rwc"), page_size=page_size), 64)
-    try:
-        await database
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}") from error
+    database = await _opened(path, lambda: _connect(_uri(path, "rwc"), page_size=page_size))
     try:
         await database.run(lambda connection: _migrate(connection, path, migrations))
     except BaseException:
@@ -98,15 +95,22 @@ async def open_reader(path: Path) -> AsyncIterator[Database]:
     Raises:
         StoreError: there is no such database, or it cannot be read.
     """
-    database = Database(lambda: _connect(_uri(path, "ro")), 64)
-    try:
-        await database
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}") from error
+    database = await _opened(path, lambda: _connect(_uri(path, "ro")))
     try:
         yield database
     finally:
         await database.close()
+
+
+async def _opened(path: Path, connect: Callable[[], sqlite3.Connection]) -> Database:
+    database = Database(connect, 64)
+    try:
+        await database
+    except sqlite3.Error as error:
+        # The connection's thread reports its end to this loop, which may be closed right after.
+        await asyncio.to_thread(database._thread.join)
+        raise StoreError(f"{path}: {error}") from error
+    return database
 
 
 def _uri(path: Path, mode: str) -> str:

@@ -17,7 +17,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 """
 _KEPT = "SELECT seq FROM event WHERE seq >= ?"
-_LAST = "SELECT coalesce(max(seq), 0) FROM event"
+_LAST = "SELECT max(coalesce((SELECT max(seq) FROM event), 0), (SELECT seq FROM trimmed))"
 # The newest max_rejected stay; older ones go.
 _EXCESS = "SELECT seq FROM quarantine ORDER BY seq DESC LIMIT -1 OFFSET ?"
 _READ = """
@@ -76,6 +76,8 @@ class SqliteStore:
     def _quarantine(self, db: sqlite3.Connection, rejected: Sequence[tuple[int]]) -> int:
         db.executemany("INSERT INTO quarantine VALUES (?)", rejected)
         excess = db.execute(_EXCESS, (self._max_rejected,)).fetchall()
+        if excess:
+            db.execute("UPDATE trimmed SET seq = max(seq, ?)", max(excess))
         db.executemany("DELETE FROM event WHERE seq = ?", excess)
         db.executemany("DELETE FROM quarantine WHERE seq = ?", excess)
         return len(excess)

@@ -18,6 +18,10 @@ CREATE UNIQUE INDEX event_key ON event (key) WHERE key IS NOT NULL;
 -- Which rows of event are quarantined, so that the oldest can be found and let go.
 CREATE TABLE quarantine (seq INTEGER PRIMARY KEY);
 
+-- The highest sequence that went with its record, so that it is not given again.
+CREATE TABLE trimmed (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL);
+INSERT INTO trimmed VALUES (1, 0);
+
 CREATE TABLE document (
     dialect TEXT NOT NULL,
     tenant TEXT NOT NULL,
