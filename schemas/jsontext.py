@@ -52,14 +52,14 @@ def utf8(body: bytes, *, bom: bool = False) -> bytes:
 
 
 def slices(body: bytes) -> list[bytes]:
-    """Cut a JSON array into the text of its elements, each exactly as it came.
+    """Cut a JSON array in UTF-8 into the text of its elements, each exactly as it came.
 
     Strict JSON takes a fast way. Lone surrogates in escapes, which the grammar
     allows, and bare ``NaN`` or infinities, which it does not, take a slower
     one: whether an element may hold them is for `value` to say.
 
     Raises:
-        Unreadable: not UTF-8, not JSON, or not an array.
+        Unreadable: not JSON, or not an array.
     """
     try:
         return [bytes(raw) for raw in _SLICES.decode(body)]

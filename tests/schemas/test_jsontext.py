@@ -1,0 +1,313 @@
+"""Bytes to JSON: what is read, what is refused, and that refusing is always the same exception."""
+
+import json
+import math
+from functools import reduce
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from schemas import Unreadable, jsontext
+from schemas.jsontext import MAX_DEPTH
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+SURROGATES = st.text(st.characters(categories=["Cs"]), max_size=3)
+SCALARS = st.none() | st.booleans() | st.integers() | FINITE | st.text() | SURROGATES
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12
+)
+SPACES = st.sampled_from(["", " ", "\n", "\t\r\n "])
+
+
+def nested(levels: int, opening: str = "[", closing: str = "]") -> bytes:
+    return (opening * levels + closing * levels).encode()
+
+
+@st.composite
+def arrays(draw) -> str:
+    """The text of an array, written by one of several hands."""
+    values = draw(st.lists(VALUES, max_size=6))
+    ascii_only = draw(st.booleans())
+    texts = [json.dumps(v, ensure_ascii=ascii_only or _has_surrogates(v)) for v in values]
+    comma = f"{draw(SPACES)},{draw(SPACES)}"
+    return f"{draw(SPACES)}[{draw(SPACES)}{comma.join(texts)}{draw(SPACES)}]{draw(SPACES)}"
+
+
+def _has_surrogates(value) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+@given(arrays())
+def test_the_slices_of_an_array_are_its_elements(text):
+    body = text.encode()
+
+    assert json.loads(body) == [json.loads(one) for one in jsontext.slices(body)]
+
+
+@given(arrays())
+def test_each_slice_is_text_of_the_array_as_it_came(text):
+    body = text.encode()
+    at = 0
+    for one in jsontext.slices(body):
+        assert one == one.strip(b" \t\r\n")
+        at = body.index(one, at) + len(one)
+
+
+@given(arrays(), st.data())
+def test_an_array_with_one_character_too_many_or_too_few_is_sliced_only_if_it_is_json(text, data):
+    at = data.draw(st.integers(0, len(text) - 1))
+    wrong = text[:at] + data.draw(st.sampled_from(["", ",", "]", "[", '"', "\\", "0", "\x00"]))
+    body = (wrong + text[at + data.draw(st.integers(0, 1)) :]).encode()
+    try:
+        expected = json.loads(body.decode())
+    except ValueError:
+        with pytest.raises(Unreadable):
+            jsontext.slices(body)
+        return
+    if isinstance(expected, list):
+        # As text: a mutation may have made a NaN, which equals nothing.
+        assert repr(expected) == repr([json.loads(one) for one in jsontext.slices(body)])
+    else:
+        with pytest.raises(Unreadable):
+            jsontext.slices(body)
+
+
+@given(st.binary() | st.text().map(str.encode))
+@example(b'{"a":1}'.decode().encode("utf-16-le"))
+@example("[1]".encode("utf-16-be"))
+def test_any_bytes_are_read_or_unreadable(body):
+    for read in (jsontext.utf8, jsontext.value):
+        try:
+            read(body)
+        except Unreadable as error:
+            assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"[]", []),
+        (b" [ ] ", []),
+        (b'[{"a":NaN},{"b":1}]', [b'{"a":NaN}', b'{"b":1}']),
+        (b"[-Infinity , Infinity]", [b"-Infinity", b"Infinity"]),
+        (rb'["\ud800", {"b":2.50}]', [rb'"\ud800"', b'{"b":2.50}']),
+        (b"[1e400,9]", [b"1e400", b"9"]),
+        (b"[" + b"1" * 5000 + b",NaN]", [b"1" * 5000, b"NaN"]),
+        ('[NaN,"é中\u2028"]'.encode(), [b"NaN", '"é中\u2028"'.encode()]),
+    ],
+)
+def test_what_strict_json_has_no_word_for_is_sliced_as_it_came(body, expected):
+    assert expected == jsontext.slices(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b'"[]"',
+        b"null",
+        b"[",
+        b"[1",
+        b"[1,",
+        b"[1,]",
+        b"[,1]",
+        b"[1 2]",
+        b"[1]]",
+        b"[1][2]",
+        b"[1] x",
+        b"[NaN]]",
+        b"[NaN,]",
+        b"[NaN x]",
+        b"['a']",
+        b"[01]",
+        b"[nan]",
+        b"[/**/1]",
+        b'["\\q"]',
+        b'["\x01"]',
+        b'["a\nb"]',
+        b'[{"a":1,}]',
+        b"[\x0b1]",
+        b"[" * 100_000,
+        b'[{"a":' * 20_000,
+    ],
+)
+def test_what_is_no_array_cannot_be_sliced(body):
+    with pytest.raises(Unreadable):
+        jsontext.slices(body)
+
+
+@pytest.mark.parametrize("levels", [65, 990, 1500, 5000, 100_000])
+def test_an_element_nested_too_deeply_leaves_its_neighbours_readable(levels):
+    deep = b'{"a]":' * levels + b'"}"' + b"}" * levels
+
+    assert [b"1", deep, b"2"] == jsontext.slices(b"[1, " + deep + b" ,2]")
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize(("levels", "readable"), [(MAX_DEPTH, True), (MAX_DEPTH + 1, False)])
+def test_a_document_has_64_levels_at_most(opening, closing, levels, readable):
+    text = (opening * levels).removesuffix(":").encode() + b":1" * (opening != "[")
+    text += closing.encode() * levels
+    if readable:
+        assert json.loads(text) == jsontext.value(text)
+    else:
+        with pytest.raises(Unreadable, match="64"):
+            jsontext.value(text)
+
+
+@pytest.mark.parametrize("levels", [1000, 5000, 200_000])
+@pytest.mark.parametrize("deepest", [MAX_DEPTH, None])
+def test_nesting_without_measure_is_unreadable_and_no_crash(levels, deepest):
+    with pytest.raises(Unreadable, match="Nested"):
+        jsontext.value(nested(levels), deepest=deepest)
+
+
+@given(VALUES, st.integers(0, 70))
+def test_depth_is_counted_in_arrays_and_objects_and_not_in_strings(value, levels):
+    wrapped = reduce(lambda inner, at: [inner] if at % 2 else {"[{": inner}, range(levels), value)
+    text = json.dumps(wrapped).encode()
+
+    assert (_depth(wrapped) > MAX_DEPTH) == jsontext.depth_exceeds(text)
+
+
+def _depth(value) -> int:
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    return 0
+
+
+@pytest.mark.parametrize("filling", [rb"\"", b'"', rb"\\", b'"a', b"[]", b"}{"])
+def test_measuring_the_depth_of_a_megabyte_of_anything_ends(filling):
+    # Were it to look at each quote anew, this would take hours, and the suite's timeout.
+    hostile = b"[" * MAX_DEPTH + filling * (1_000_000 // len(filling))
+
+    assert jsontext.depth_exceeds(hostile) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'{"a":1,"a":2}', {"a": 2}),
+        (b"1208925819614629174706176", 2**80),
+        (rb'"\ud800\u0000"', "\ud800\x00"),
+        (b"-0", 0),
+        (b"1e400", math.inf),
+        (b"1" * 4300, int("1" * 4300)),
+        (b"-" + b"1" * 5000, -math.inf),
+    ],
+)
+def test_a_document_is_read_as_json_means_it(text, expected):
+    assert expected == jsontext.value(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"NaN",
+        b"[Infinity]",
+        b"-Infinity",
+        b"1 2",
+        b"{} {}",
+        b"0045",
+        b"{a: 1}",
+        b'{"a": }',
+        b"tru",
+        b'"\xff"',
+        b"\xef\xbb\xbf{}",
+        '{"a":1}'.encode("utf-16"),
+        '{"a":1}'.encode("utf-16-le"),
+        '{"a":1}'.encode("utf-32-be"),
+    ],
+)
+def test_what_is_no_json_in_utf8_is_unreadable(text):
+    with pytest.raises(Unreadable):
+        jsontext.value(text)
+
+
+@pytest.mark.parametrize("text", [b"1e400", b"[-1e309]", b"1" * 5000, b"1" * 310 + b".5"])
+def test_a_number_beyond_a_double_is_unreadable_where_numbers_must_be_finite(text):
+    with pytest.raises(Unreadable, match="too large"):
+        jsontext.value(text, finite=True)
+
+
+@given(FINITE | st.integers(-(10**400), 10**400))
+def test_a_number_of_which_is_said_that_it_cannot_overflow_does_not(number):
+    text = json.dumps({"n": number}).encode()
+    if not jsontext.may_overflow(text):
+        assert math.isfinite(float(json.loads(text)["n"]))
+
+
+@pytest.mark.parametrize("text", [b"[1e400]", b'{"a":-1E+309}', b"[" + b"1" * 309 + b"]"])
+def test_a_number_that_overflows_is_noticed(text):
+    assert jsontext.may_overflow(text)
+
+
+def test_numbers_json_has_no_word_for_are_written_as_the_strings_that_name_them():
+    document = {"a": [math.nan, math.inf, -math.inf, 1.5], "b": {"c": math.inf}}
+
+    assert '{"a":["NaN","Infinity","-Infinity",1.5],"b":{"c":"Infinity"}}' == (
+        jsontext.written(document)
+    )
+
+
+@given(VALUES)
+def test_what_is_written_reads_back_equal(value):
+    assert value == jsontext.value(jsontext.written(value).encode(), deepest=None)
+
+
+@given(st.dictionaries(st.text(), VALUES))
+def test_canonical_text_does_not_depend_on_the_order_of_members(document):
+    assert jsontext.canonical(document) == jsontext.canonical(dict(reversed(document.items())))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 1.0),
+        (1, True),
+        (0, False),
+        ("1", 1),
+        ([1, 2], [2, 1]),
+        (None, False),
+        ({}, []),
+        (2**80, 2**80 + 1),
+        (2**80, float(2**80)),
+        ("\ud800", "\ud801"),
+        ("\ud800", "\\ud800"),
+    ],
+)
+def test_canonical_text_tells_different_values_apart(one, other):
+    assert jsontext.canonical({"v": one}) != jsontext.canonical({"v": other})
+
+
+def test_canonical_text_is_the_same_for_the_same_number():
+    assert jsontext.canonical(json.loads("[2.5]")) == jsontext.canonical(json.loads("[2.50]"))
+
+
+def test_canonical_text_refuses_a_lone_surrogate_where_it_must():
+    with pytest.raises(UnicodeEncodeError):
+        jsontext.canonical(["\ud800"], strict=True)
+
+
+@pytest.mark.parametrize("body", [b"", b" ", b"\r\n\t ", b"\xff", b"a\xc3", b"\xed\xa0\x80"])
+def test_blank_bodies_and_invalid_utf8_are_unreadable(body):
+    with pytest.raises(Unreadable):
+        jsontext.utf8(body)
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb\xbf", b"\xef\xbb\xbf \n"])
+def test_a_body_of_a_byte_order_mark_alone_is_blank(body):
+    with pytest.raises(Unreadable, match="empty"):
+        jsontext.utf8(body, bom=True)
+
+
+def test_a_byte_order_mark_is_dropped_where_the_dialect_says_so():
+    assert b"[]" == jsontext.utf8(b"\xef\xbb\xbf[]", bom=True)
