@@ -12,7 +12,7 @@ from schemas import Unreadable, jsontext
 from schemas.jsontext import MAX_DEPTH
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
-SURROGATES = st.text(st.characters(categories=["Cs"]), max_size=3)
+SURROGATES = st.text(st.characters(categories=["Cs"]), max_size=1)
 SCALARS = st.none() | st.booleans() | st.integers() | FINITE | st.text() | SURROGATES
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12
