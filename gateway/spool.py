@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from gateway.errors import Refusal, StoreError
-from gateway.record import EventRecord, Outcome
+from gateway.record import EventRecord, Outcome, key_of
 from gateway.sqlite import Database, in_transaction, open_database
 from gateway.store import Appender
 
@@ -27,6 +27,8 @@ CREATE TABLE spooled (
     record BLOB NOT NULL
 );
 CREATE UNIQUE INDEX spooled_key ON spooled (key) WHERE key IS NOT NULL;
+CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL);
+INSERT INTO probe VALUES (1, 0);
 """
 _APPEND = "INSERT INTO spooled (key, record) VALUES (?, ?) ON CONFLICT DO NOTHING"
 _OLDEST = "SELECT seq, record FROM spooled ORDER BY seq LIMIT ?"
@@ -121,9 +123,7 @@ class Spool:
         if self.depth >= self._max_events:
             raise StoreError("The spool is full.")
         await self._database.run(
-            lambda db: in_transaction(
-                db, lambda: db.execute("UPDATE sqlite_sequence SET seq = seq")
-            )
+            lambda db: in_transaction(db, lambda: db.execute("UPDATE probe SET count = count + 1"))
         )
 
     async def close(self) -> None:
@@ -138,12 +138,23 @@ def _append(db: sqlite3.Connection, records: Sequence[EventRecord]) -> list[Outc
     def work() -> list[Outcome]:
         return [
             Outcome.QUEUED
-            if db.execute(_APPEND, (record.key, _ENCODE(record))).rowcount
+            if db.execute(_APPEND, (record.key, _ENCODE(_recognizable(record)))).rowcount
             else Outcome.DUPLICATE
             for record in records
         ]
 
     return in_transaction(db, work)
+
+
+def _recognizable(record: EventRecord) -> EventRecord:
+    """The record with a key of its own where it had none.
+
+    A stop between the store's commit and the spool's drains it twice; the store
+    then knows it again.
+    """
+    if record.key is not None:
+        return record
+    return msgspec.structs.replace(record, key=key_of("spooled", record.id))
 
 
 async def open_spool(path: Path, max_events: int) -> Spool:

@@ -2,9 +2,10 @@
 
 import asyncio
 import itertools
+import resource
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ async def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:
 
 
 @contextmanager
-def locked(path: Path) -> Any:
+def locked(path: Path) -> Iterator[None]:
     """Hold the write lock of the database at *path*, as another process would."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=5)
     try:
@@ -73,6 +74,17 @@ def locked(path: Path) -> Any:
         connection.execute("ROLLBACK")
     finally:
         connection.close()
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let no file of this process grow, as on a disk without space."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @asynccontextmanager
