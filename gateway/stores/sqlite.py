@@ -1,5 +1,6 @@
 """The default store: one SQLite file, one transaction per group, fsynced."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Sequence
 from importlib import resources
@@ -9,20 +10,23 @@ from typing import Any
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.sqlite import Database, in_transaction, open_database, open_reader, placeholders
 from gateway.store import Selection, StoredDocument
+from gateway.stores.keys import KeyIndex
 
 _APPEND = """
 INSERT INTO event
-    (seq, id, dialect, tenant, kind, type, subject, time, received_at, client_address, key, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO NOTHING
+    (seq, id, stream, key, time, received_at, type, subject, client_address, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_KEPT = "SELECT seq FROM event WHERE seq >= ?"
-_LAST = "SELECT max(coalesce((SELECT max(seq) FROM event), 0), (SELECT seq FROM trimmed))"
+_STREAMS = "SELECT dialect, tenant, kind, id FROM stream"
+_NEW_STREAM = "INSERT INTO stream (dialect, tenant, kind) VALUES (?, ?, ?)"
+_LAST = "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT seq FROM trimmed))"
 # The newest max_rejected stay; older ones go.
 _EXCESS = "SELECT seq FROM quarantine ORDER BY seq DESC LIMIT -1 OFFSET ?"
+# CROSS JOIN: events in order of seq first, whatever the filter; SQLite keeps that order.
 _READ = """
-SELECT seq, id, dialect, tenant, kind, type, subject, time, received_at, client_address, key, data
-FROM event WHERE seq > ?
+SELECT seq, event.id, dialect, tenant, kind, type, subject, time, received_at, client_address,
+    event.key, data
+FROM event CROSS JOIN stream ON stream.id = event.stream WHERE seq > ?
 """
 _PAGE = 500
 
@@ -35,46 +39,123 @@ def migrations() -> list[str]:
 
 
 class SqliteStore:
-    """Keeps records in the table ``event``."""
+    """Keeps records in the table ``event``, and knows their keys by a `KeyIndex`."""
 
-    def __init__(self, path: Path, database: Database, last: int, max_rejected: int) -> None:
+    def __init__(
+        self, path: Path, database: Database, last: int, keys: KeyIndex, max_rejected: int
+    ) -> None:
         self.trimmed = 0
         self._path = path
         self._database = database
         self._last = last
+        self._keys = keys
         self._max_rejected = max_rejected
+        self._streams: dict[tuple[str, str, str], int] = {}
+        self._warming = asyncio.create_task(self._warm(), name="key-filter")
+
+    async def _warm(self) -> None:
+        while self._keys.cold:
+            await self._database.run(self._keys.warm)
 
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
         return await self._database.run(lambda db: self._append(db, records))
 
     def _append(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> Sequence[Outcome]:
-        first = self._last + 1
-        rows = [_row(first + at, record) for at, record in enumerate(records)]
-        outcomes = [Outcome.STORED] * len(rows)
+        streams = self._streams
+        try:
+            numbers = [streams[r.dialect, r.tenant, r.kind] for r in records]
+        except KeyError:
+            self._know_streams(db, records)
+            numbers = [streams[r.dialect, r.tenant, r.kind] for r in records]
+        fresh, outcomes = self._sift(db, records)
+        keys: list[bytes] = []
+        rejected: list[tuple[int, bytes | None]] = []
+        rows: list[tuple[Any, ...]] = []
+        seq = self._last
+        for at in fresh:
+            r = records[at]
+            seq += 1
+            if r.kind == Kind.REJECTED:
+                rejected.append((seq, r.key))
+            elif r.key is not None:
+                keys.append(r.key)
+            rows.append(
+                (
+                    seq,
+                    r.id,
+                    numbers[at],
+                    r.key,
+                    r.time,
+                    r.received_at,
+                    r.type,
+                    r.subject,
+                    r.client_address,
+                    r.data,
+                )
+            )
+        if rows:
+            self._commit(db, rows, keys, rejected)
+        return outcomes
+
+    def _commit(
+        self,
+        db: sqlite3.Connection,
+        rows: Sequence[tuple[Any, ...]],
+        keys: Sequence[bytes],
+        rejected: Sequence[tuple[int, bytes | None]],
+    ) -> None:
         gone = 0
 
         def work() -> None:
             nonlocal gone
-            if db.executemany(_APPEND, rows).rowcount != len(rows):
-                kept = {seq for (seq,) in db.execute(_KEPT, (first,))}
-                for at in range(len(rows)):
-                    if first + at not in kept:
-                        outcomes[at] = Outcome.DUPLICATE
-            rejected = [
-                (first + at,)
-                for at, record in enumerate(records)
-                if record.kind == Kind.REJECTED and outcomes[at] is Outcome.STORED
-            ]
+            db.executemany(_APPEND, rows)
             if rejected:
                 gone = self._quarantine(db, rejected)
+            self._keys.seal(db)
 
         in_transaction(db, work)
         self._last += len(rows)
+        self._keys.committed(keys, self._last)
         self.trimmed += gone
-        return outcomes
 
-    def _quarantine(self, db: sqlite3.Connection, rejected: Sequence[tuple[int]]) -> int:
-        db.executemany("INSERT INTO quarantine VALUES (?)", rejected)
+    def _sift(
+        self, db: sqlite3.Connection, records: Sequence[EventRecord]
+    ) -> tuple[Sequence[int], list[Outcome]]:
+        """The places of the records to keep, and the outcome of each record."""
+        outcomes = [Outcome.STORED] * len(records)
+        keys = [record.key for record in records if record.key is not None]
+        held = self._keys.held(db, keys)
+        aside = [r.key for r in records if r.kind == Kind.REJECTED and r.key is not None]
+        if aside:
+            held |= _quarantined(db, aside)
+        # Nothing is held, and no key stands here twice: nearly always.
+        if not held and len(set(keys)) == len(keys):
+            return range(len(records)), outcomes
+        fresh: list[int] = []
+        for at, record in enumerate(records):
+            if record.key is not None:
+                if record.key in held:
+                    outcomes[at] = Outcome.DUPLICATE
+                    continue
+                held.add(record.key)
+            fresh.append(at)
+        return fresh, outcomes
+
+    def _know_streams(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> None:
+        wanted = {(r.dialect, r.tenant, r.kind) for r in records}
+
+        def work() -> list[tuple[str, str, str, int]]:
+            known = {row[:3] for row in db.execute(_STREAMS)}
+            db.executemany(_NEW_STREAM, sorted(wanted - known))
+            return db.execute(_STREAMS).fetchall()
+
+        for *names, number in in_transaction(db, work):
+            self._streams[tuple(names)] = number  # type: ignore[index]
+
+    def _quarantine(
+        self, db: sqlite3.Connection, rejected: Sequence[tuple[int, bytes | None]]
+    ) -> int:
+        db.executemany("INSERT INTO quarantine VALUES (?, ?)", rejected)
         excess = db.execute(_EXCESS, (self._max_rejected,)).fetchall()
         if excess:
             db.execute("UPDATE trimmed SET seq = max(seq, ?)", max(excess))
@@ -84,16 +165,9 @@ class SqliteStore:
 
     async def known(self, keys: Collection[bytes]) -> set[bytes]:
         asked = list(keys)
-
-        def work(db: sqlite3.Connection) -> set[bytes]:
-            found: set[bytes] = set()
-            for at in range(0, len(asked), _PAGE):
-                page = asked[at : at + _PAGE]
-                sql = f"SELECT key FROM event WHERE key IN ({placeholders(page)})"
-                found.update(key for (key,) in db.execute(sql, page))
-            return found
-
-        return await self._database.run(work)
+        return await self._database.run(
+            lambda db: self._keys.held(db, asked) | _quarantined(db, asked)
+        )
 
     async def probe(self) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -134,24 +208,18 @@ class SqliteStore:
         )
 
     async def close(self) -> None:
+        self._warming.cancel()
+        await asyncio.gather(self._warming, return_exceptions=True)
         await self._database.close()
 
 
-def _row(seq: int, record: EventRecord) -> tuple[Any, ...]:
-    return (
-        seq,
-        record.id,
-        record.dialect,
-        record.tenant,
-        record.kind,
-        record.type,
-        record.subject,
-        record.time,
-        record.received_at,
-        record.client_address,
-        record.key,
-        record.data,
-    )
+def _quarantined(db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
+    found: set[bytes] = set()
+    for at in range(0, len(keys), _PAGE):
+        page = keys[at : at + _PAGE]
+        sql = f"SELECT key FROM quarantine WHERE key IN ({placeholders(page)})"
+        found.update(key for (key,) in db.execute(sql, page))
+    return found
 
 
 async def read(path: Path, wanted: Selection) -> AsyncIterator[tuple[int, EventRecord]]:
@@ -213,7 +281,8 @@ async def open_store(url: str, max_rejected: int) -> SqliteStore:
     database = await open_database(path, migrations())
     try:
         [(last,)] = await database.run(lambda db: db.execute(_LAST).fetchall())
+        keys = await database.run(KeyIndex)
     except BaseException:
         await database.close()
         raise
-    return SqliteStore(path, database, last, max_rejected)
+    return SqliteStore(path, database, last, keys, max_rejected)

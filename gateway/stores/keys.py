@@ -1,0 +1,190 @@
+"""Which keys a store holds, at a cost that does not grow with their number.
+
+A unique index over random keys dirties a page a row, and the more rows there
+are, the colder those pages. So keys are kept as a log-structured index:
+
+* The newest ones are a set in memory, found again at start in the events.
+* When there are enough of them they become a *run*: a table written once, in
+  the order of its keys, a slice with each commit.
+* A Bloom filter in memory says which runs may hold a key. It is sliced by bit:
+  each slot is a word with a bit for each of 64 runs, so one look asks them all.
+
+Nearly every new key is settled by the set and the filter alone. All methods run
+on the thread of the database's connection.
+"""
+
+import sqlite3
+from array import array
+from collections.abc import Iterable, Sequence
+from struct import iter_unpack
+
+RUN_KEYS = 1 << 18
+"""Keys in memory before they become a run: about 25 MB as Python objects."""
+
+_BUCKETS = 64
+_SLICE = RUN_KEYS // _BUCKETS // 2
+"""New keys between two slices: a run is whole well before the next one begins."""
+
+_SLOTS = 1 << 22
+_MASK = _SLOTS - 1
+_SHIFT = 22
+"""Four slots a key of 16 for each key: one key in 400 is suspected in a run that lacks it."""
+
+_RUNS_A_FILTER = 64
+_WARM_KEYS = 20_000
+
+_NEWEST = """
+SELECT event.key FROM event JOIN stream ON stream.id = event.stream
+WHERE seq > ? AND event.key IS NOT NULL AND kind <> 'rejected'
+"""
+_IS_HELD = "SELECT 1 FROM key_run WHERE run = ? AND key = ?"
+_ADD = "INSERT INTO key_run (run, key) VALUES (?, ?)"
+_PAGE = "SELECT key FROM key_run WHERE run = ? AND key > ? ORDER BY key LIMIT ?"
+
+
+class Filter:
+    """Suspects, for up to 64 runs at once, which of them hold a key: 32 MB."""
+
+    def __init__(self) -> None:
+        self._slots = array("Q", bytes(8 * _SLOTS))
+
+    def add(self, run: int, keys: Iterable[bytes]) -> None:
+        """Remember *keys* as held by *run*, from 0 to 63."""
+        slots, bit = self._slots, 1 << run
+        for a, b in iter_unpack("<QQ", b"".join(keys)):
+            slots[a & _MASK] |= bit
+            slots[a >> _SHIFT & _MASK] |= bit
+            slots[b & _MASK] |= bit
+            slots[b >> _SHIFT & _MASK] |= bit
+
+    def suspects(self, keys: Sequence[bytes]) -> list[int]:
+        """For each key, the runs that may hold it, as a set of bits."""
+        slots = self._slots
+        return [
+            slots[a & _MASK]
+            & slots[a >> _SHIFT & _MASK]
+            & slots[b & _MASK]
+            & slots[b >> _SHIFT & _MASK]
+            for a, b in iter_unpack("<QQ", b"".join(keys))
+        ]
+
+
+class _Recent:
+    """Keys in memory, in buckets by their first bits, so that a bucket is sorted in no time."""
+
+    def __init__(self) -> None:
+        self.buckets: list[set[bytes]] = [set() for _ in range(_BUCKETS)]
+        self.count = 0
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self.buckets[key[0] >> 2]
+
+    def add(self, keys: Iterable[bytes]) -> None:
+        buckets = self.buckets
+        for key in keys:
+            buckets[key[0] >> 2].add(key)
+            self.count += 1
+
+
+class KeyIndex:
+    """The keys of all events but quarantined ones.
+
+    What `add` and `seal` write belongs to the caller's transaction; after its
+    commit the caller says `committed`, after a rollback nothing.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        """Know again what *db* holds; the filters fill by `warm`."""
+        self._sealed = [run for (run,) in db.execute("SELECT run FROM sealed_run ORDER BY run")]
+        [(self._sealed_seq,)] = db.execute("SELECT coalesce(max(last_seq), 0) FROM sealed_run")
+        self._filters = [Filter() for _ in range(0, len(self._sealed), _RUNS_A_FILTER)]
+        # Runs whose filter is not filled yet are asked directly.
+        self._cold = list(self._sealed)
+        self._warmed_to = b""
+        self._recent = _Recent()
+        self._recent.add(key for (key,) in db.execute(_NEWEST, (self._sealed_seq,)))
+        # A run that a crash left unfinished is begun again.
+        db.execute("DELETE FROM key_run WHERE run = ?", (len(self._sealed),))
+        self._sealing: _Recent | None = None
+        self._sealing_seq = 0
+        self._next_bucket = 0
+        self._since_slice = 0
+
+    @property
+    def cold(self) -> bool:
+        """Whether `warm` has work left."""
+        return bool(self._cold)
+
+    def held(self, db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
+        """Which of *keys* are held."""
+        recent, sealing = self._recent, self._sealing
+        found = {key for key in keys if key in recent}
+        if sealing is not None:
+            found.update(key for key in keys if key in sealing)
+        for at, one in enumerate(self._filters):
+            for key, runs in zip(keys, one.suspects(keys), strict=True):
+                if runs and key not in found and self._in_runs(db, key, runs, at):
+                    found.add(key)
+        for run in self._cold:
+            found.update(key for key in keys if self._in_run(db, key, run))
+        return found
+
+    def _in_runs(self, db: sqlite3.Connection, key: bytes, runs: int, at: int) -> bool:
+        while runs:
+            bit = runs & -runs
+            if self._in_run(db, key, at * _RUNS_A_FILTER + bit.bit_length() - 1):
+                return True
+            runs ^= bit
+        return False
+
+    def _in_run(self, db: sqlite3.Connection, key: bytes, run: int) -> bool:
+        return db.execute(_IS_HELD, (run, key)).fetchone() is not None
+
+    def seal(self, db: sqlite3.Connection) -> None:
+        """Write the next slice of a run, if one is being written and it is time."""
+        sealing = self._sealing
+        if sealing is None or self._since_slice < _SLICE:
+            return
+        run = len(self._sealed)
+        if self._next_bucket == 0:
+            db.execute("DELETE FROM key_run WHERE run = ?", (run,))
+        bucket = sorted(sealing.buckets[self._next_bucket])
+        db.executemany(_ADD, [(run, key) for key in bucket])
+        if self._next_bucket == _BUCKETS - 1:
+            db.execute("INSERT INTO sealed_run VALUES (?, ?)", (run, self._sealing_seq))
+
+    def committed(self, keys: Sequence[bytes], last_seq: int) -> None:
+        """The transaction that held *keys*, of events up to *last_seq*, and a slice, is durable."""
+        if self._sealing is not None and self._since_slice >= _SLICE:
+            self._slice_written(self._sealing)
+        self._recent.add(keys)
+        self._since_slice += len(keys)
+        if self._sealing is None and self._recent.count >= RUN_KEYS:
+            self._sealing, self._recent = self._recent, _Recent()
+            self._sealing_seq = last_seq
+            self._since_slice = 0
+
+    def _slice_written(self, sealing: _Recent) -> None:
+        run = len(self._sealed)
+        if run % _RUNS_A_FILTER == 0 and self._next_bucket == 0:
+            self._filters.append(Filter())
+        self._filters[-1].add(run % _RUNS_A_FILTER, sealing.buckets[self._next_bucket])
+        self._since_slice = 0
+        self._next_bucket += 1
+        if self._next_bucket == _BUCKETS:
+            self._sealed.append(run)
+            self._sealing = None
+            self._next_bucket = 0
+
+    def warm(self, db: sqlite3.Connection) -> None:
+        """Fill the filters with some more of the keys that were sealed before the start."""
+        if not self._cold:
+            return
+        run = self._cold[0]
+        page = [key for (key,) in db.execute(_PAGE, (run, self._warmed_to, _WARM_KEYS))]
+        self._filters[run // _RUNS_A_FILTER].add(run % _RUNS_A_FILTER, page)
+        if len(page) == _WARM_KEYS:
+            self._warmed_to = page[-1]
+        else:
+            self._cold.pop(0)
+            self._warmed_to = b""
