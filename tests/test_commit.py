@@ -1,0 +1,212 @@
+"""Group commit: one transaction for all who wait, and an answer for everyone."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.commit import GroupCommitter
+from gateway.errors import Reason, Refusal, StoreError
+from gateway.record import EventRecord, Outcome
+from gateway.stores.memory import MemoryStore
+from tests.records import eventually, make_record, stored
+
+STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
+
+
+class Gate:
+    """A target that writes only while its gate is open, and fails when told to."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore(10)
+        self.open = asyncio.Event()
+        self.groups: list[int] = []
+        self.failure: Exception | None = None
+
+    async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        self.groups.append(len(records))
+        await self.open.wait()
+        if self.failure is not None:
+            raise self.failure
+        return await self.store.append(records)
+
+
+@pytest.fixture
+async def gate():
+    return Gate()
+
+
+@pytest.fixture
+async def commit(gate):
+    """Starts a committer with bounds; whatever happens, its gate opens and it is closed."""
+    made: list[GroupCommitter] = []
+
+    def start(**bounds: object) -> GroupCommitter:
+        settings = {"max_events": 100, "max_bytes": 10_000, **bounds}
+        made.append(GroupCommitter(gate, **settings))
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    gate.open.set()
+    for committer in made:
+        await committer.close()
+
+
+def begin(committer: GroupCommitter, *records: EventRecord) -> "asyncio.Task[Sequence[Outcome]]":
+    return asyncio.create_task(committer.append(records))
+
+
+async def test_each_request_hears_of_its_own_events_in_order(gate, commit):
+    gate.open.set()
+    committer = commit()
+    requests = [
+        begin(committer, make_record("a"), make_record("b")),
+        begin(committer, make_record("b"), make_record("c"), make_record("c")),
+        begin(committer, make_record()),
+    ]
+
+    assert [[STORED, STORED], [DUPLICATE, STORED, DUPLICATE], [STORED]] == [
+        list(outcomes) for outcomes in await asyncio.gather(*requests)
+    ]
+
+
+async def test_whoever_comes_while_one_group_is_written_forms_the_next(gate, commit):
+    committer = commit()
+    requests = [begin(committer, make_record())]
+    await eventually(lambda: gate.groups)
+    requests += [begin(committer, make_record(), make_record()) for _ in range(10)]
+    await eventually(lambda: 21 == committer.held_events)
+    gate.open.set()
+    await asyncio.gather(*requests)
+
+    assert [1, 20] == gate.groups
+    assert 0 == committer.held_events
+
+
+async def test_nobody_is_answered_before_the_commit(gate, commit):
+    request = begin(commit(), make_record())
+    await eventually(lambda: gate.groups)
+    await asyncio.sleep(0.05)
+    assert not request.done()
+
+    gate.open.set()
+    assert [STORED] == list(await request)
+
+
+async def test_a_request_without_events_waits_for_nothing(commit):
+    assert [] == list(await commit().append([]))
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"max_events": 3}, {"max_bytes": 3 * len(make_record(data="x" * 50).data)}]
+)
+async def test_what_exceeds_a_bound_is_refused_and_not_taken(gate, commit, bounds):
+    committer = commit(**bounds)
+    held = [begin(committer, make_record(data="x" * 50)) for _ in range(3)]
+    await eventually(lambda: 3 == committer.held_events)
+
+    with pytest.raises(Refusal) as refused:
+        await committer.append([make_record(data="x" * 50)])
+    assert Reason.OVERLOADED is refused.value.reason
+    assert refused.value.reason.retryable
+
+    gate.open.set()
+    await asyncio.gather(*held)
+    assert 3 == len(await stored(gate.store))
+    assert [STORED] == list(await committer.append([make_record()]))
+
+
+async def test_a_request_larger_than_the_bounds_passes_when_nothing_else_waits(gate, commit):
+    gate.open.set()
+    committer = commit(max_events=2, max_bytes=10)
+
+    assert [STORED] * 5 == list(await committer.append([make_record() for _ in range(5)]))
+
+
+async def test_the_bounds_are_free_again_after_failure_and_cancellation(gate, commit):
+    committer = commit(max_events=2)
+    gate.failure = StoreError("full")
+    failing, cancelled = begin(committer, make_record()), begin(committer, make_record())
+    await eventually(lambda: 2 == committer.held_events)
+    cancelled.cancel()
+    gate.open.set()
+    with pytest.raises(StoreError):
+        await failing
+    gate.failure = None
+
+    await eventually(lambda: 0 == committer.held_events)
+    assert [STORED, STORED] == list(await committer.append([make_record(), make_record()]))
+
+
+@pytest.mark.parametrize("failure", [StoreError("disk full"), RuntimeError("a bug")])
+async def test_a_failure_is_told_to_everyone_with_an_exception_of_their_own(gate, commit, failure):
+    gate.failure = failure
+    committer = commit()
+    requests = [begin(committer, make_record()) for _ in range(3)]
+    gate.open.set()
+    told = await asyncio.gather(*requests, return_exceptions=True)
+
+    assert [StoreError] * 3 == [type(one) for one in told]
+    assert 3 == len({id(one) for one in told})
+    assert all(str(failure) in str(one) for one in told)
+
+
+async def test_it_goes_on_after_a_failure(gate, commit):
+    gate.failure = StoreError("away")
+    gate.open.set()
+    committer = commit()
+    with pytest.raises(StoreError):
+        await committer.append([make_record()])
+
+    gate.failure = None
+    assert [STORED] == list(await committer.append([make_record()]))
+
+
+async def test_a_request_given_up_hurts_nobody_else_and_its_events_are_still_kept(gate, commit):
+    committer = commit()
+    first, given_up, last = (begin(committer, make_record(name)) for name in "abc")
+    await eventually(lambda: 3 == committer.held_events)
+    given_up.cancel()
+    gate.open.set()
+
+    assert [STORED] == list(await first)
+    assert [STORED] == list(await last)
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    assert 3 == len(await stored(gate.store))
+
+
+async def test_closing_answers_everyone_who_waits_and_refuses_who_comes_later(gate, commit):
+    committer = commit()
+    requests = [begin(committer, make_record())]
+    await eventually(lambda: gate.groups)
+    requests += [begin(committer, make_record()) for _ in range(5)]
+    await eventually(lambda: 6 == committer.held_events)
+    closing = asyncio.create_task(committer.close())
+    await asyncio.sleep(0)
+    with pytest.raises(StoreError):
+        await committer.append([make_record()])
+    assert not closing.done()
+    gate.open.set()
+    await closing
+
+    assert [[STORED]] * 6 == [list(outcomes) for outcomes in await asyncio.gather(*requests)]
+
+
+async def test_closing_what_was_never_used_returns(commit):
+    await commit().close()
+
+
+async def test_each_committed_group_is_observed_and_no_failed_one(gate, commit):
+    seen: list[tuple[int, float]] = []
+    committer = commit(observe=lambda events, seconds: seen.append((events, seconds)))
+    gate.open.set()
+    await committer.append([make_record(), make_record()])
+    gate.failure = StoreError("away")
+    with pytest.raises(StoreError):
+        await committer.append([make_record()])
+
+    [(events, seconds)] = seen
+    assert 2 == events
+    assert seconds > 0
