@@ -1,0 +1,1 @@
+"""The proof with real clients: unmodified SDKs, a browser, an agent, the real process."""

@@ -1,0 +1,125 @@
+"""Fixtures for the tests with real clients; they are slow, and may have to install first."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients import installs
+from tests.conftest import APPLICATION_ID, Process
+
+HERE = Path(__file__).parent
+PATIENCE = 30.0
+"""Seconds that something may take which SDKs do in the background, mostly within two."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is slow, and may have to wait for an installation."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(600))
+
+
+@pytest.fixture(scope="session")
+def python_sdks() -> str:
+    return str(installs.python_sdks())
+
+
+@pytest.fixture(scope="session")
+def node_sdks() -> Path:
+    return installs.node_sdks()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    return installs.chromium()
+
+
+def eventually(look: Callable[[], Any], enough: Callable[[Any], bool]) -> Any:
+    """What *look* sees as soon as it is *enough*; what it saw last when patience ends."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        seen = look()
+        if enough(seen) or time.monotonic() > deadline:
+            return seen
+        time.sleep(0.1)
+
+
+def stored(process: Process, count: int, *options: str) -> list[dict[str, Any]]:
+    """The records of the store, once there are *count* of them."""
+    return eventually(lambda: process.export(*options), lambda records: len(records) >= count)
+
+
+def requests(process: Process, method: str, path: str) -> list[dict[str, Any]]:
+    """The gateway's log lines of the requests for *path*."""
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    return [line for line in lines if (line.get("method"), line.get("path")) == (method, path)]
+
+
+class Script:
+    """A program that uses an SDK as its users do, and speaks JSON lines with the test."""
+
+    def __init__(self, folder: Path, *command: str, **environment: str) -> None:
+        self.errors = folder / f"{Path(command[1]).stem}.stderr"
+        with self.errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, **environment},
+            )
+
+    def ask(self, question: Any) -> Any:
+        """Write a line and read its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(question).encode() + b"\n")
+        self._process.stdin.flush()
+        return self.hear()
+
+    def hear(self) -> Any:
+        """The next line that the program means for us: SDKs print to its output as well."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(b"> "):
+                return json.loads(line[2:])
+        pytest.fail(f"It said nothing more:\n{self.errors.read_text()}")
+
+    def end(self) -> None:
+        # SDKs flush in the background and have nothing to lose here: the test has read it all.
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def script(process: Process, tmp_path: Path) -> Iterator[Callable[..., Script]]:
+    """Start a program beside a running gateway; it is told the address and the id."""
+    started: list[Script] = []
+
+    def start(*command: str, **environment: str) -> Script:
+        environment |= {"GATEWAY_URL": process.url, "APPLICATION_ID": APPLICATION_ID}
+        started.append(Script(tmp_path, *command, **environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+@pytest.fixture
+def python(script: Callable[..., Script], python_sdks: str) -> Callable[[str], Script]:
+    """Start one of the programs in `python/`."""
+    return lambda name: script(python_sdks, str(HERE / "python" / name))
+
+
+@pytest.fixture
+def node(script: Callable[..., Script], node_sdks: Path) -> Callable[[str], Script]:
+    """Start one of the programs in `node/`."""
+    return lambda name: script("node", str(HERE / "node" / name), NODE_PATH=str(node_sdks))
