@@ -1,119 +1,118 @@
-"""The command: measure floors and gateway in turn, and print one table."""
+"""Measure the gateway beside the floors of HTTP and disk, and print the ratios."""
 
 import argparse
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import floors, machine, rows
-from benchmarks.load import Figures
-from benchmarks.rows import Result, Row
-from benchmarks.table import aligned, middle, most, spread
+from benchmarks import big_store, floors, machine, memory, report, rows
+from benchmarks.report import Line
+from benchmarks.rows import FULL, ROWS, Row
+from benchmarks.scratch import scratch
+
+MEMORY = "memory"
+NAMES = (*(row.name for row in ROWS), MEMORY, *(row.name for row in FULL))
 
 
-@dataclass(slots=True)
-class Line:
-    """A row's measurements, round by round."""
+class Run:
+    """One run of the benchmark: rounds in which each row follows its floors."""
 
-    bare: list[Figures] = field(default_factory=list)
-    disk: list[float] = field(default_factory=list)
-    gateway: list[Result] = field(default_factory=list)
+    def __init__(self, names: Sequence[str], rounds: int, seconds: float) -> None:
+        self._rounds = rounds
+        self._seconds = seconds
+        self.lines = [Line(row) for row in ROWS if row.name in names]
+        self.full = [Line(row) for row in FULL if row.name in names]
+        self.weighs = MEMORY in names
+        self.weights: list[memory.Weight] = []
+
+    def measure(self) -> None:
+        """Fill the lines."""
+        with floors.bare_server() as bare, scratch() as kept:
+            if self.full:
+                _say("taking a copy of the full store")
+                big_store.working_copy(kept)
+            for number in range(1, self._rounds + 1):
+                for line in self.lines:
+                    _say(f"round {number}: {line.row.name}")
+                    self._beside_floors(line, bare)
+                if self.weighs:
+                    _say(f"round {number}: {MEMORY}")
+                    with scratch() as folder:
+                        self.weights.append(memory.weigh(folder))
+                for line in self.full:
+                    _say(f"round {number}: {line.row.name}")
+                    with scratch() as folder:
+                        line.gateway.append(self._gateway(line.row, folder))
+                    line.full.append(self._gateway(line.row, kept))
+
+    def _beside_floors(self, line: Line, bare: floors.BareServer) -> None:
+        with scratch() as folder:
+            line.bare.append(bare.measure(line.row.floor, self._seconds, folder))
+        with scratch() as folder:
+            line.disk.append(floors.disk(folder, self._seconds / 3))
+        with scratch() as folder:
+            line.gateway.append(self._gateway(line.row, folder))
+
+    def _gateway(self, row: Row, folder: Path) -> rows.Result:
+        return rows.measure(row.load(), folder, self._seconds)
+
+    @property
+    def true(self) -> bool:
+        """Whether everything that was counted agreed."""
+        faults = [line.faults for line in (*self.lines, *self.full)]
+        return not any(faults) and not any(one.faults for one in self.weights)
+
+    def tables(self) -> Iterator[str]:
+        """What was measured, for people."""
+        if self.lines:
+            yield report.rates(self.lines)
+            yield report.costs(self.lines)
+        if self.weights:
+            yield report.weights(self.weights)
+        if self.full:
+            yield report.full(self.full)
+            yield report.costs(self.full)
 
 
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder on the disk of the checkout, gone afterwards."""
-    machine.FOLDER.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=machine.FOLDER))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    """Run the benchmark; 1 when a row was not true, 2 when the machine cannot run it."""
+    """Run the benchmark; 1 when something counted disagreed, 2 when the machine is unfit."""
     options = _options()
+    names = options.only or [
+        name for name in NAMES if options.full or not any(row.name == name for row in FULL)
+    ]
+    run = Run(names, options.rounds, options.seconds)
     try:
         machine.FOLDER.mkdir(exist_ok=True)
+        machine.need_linux()
         machine.need_wrk()
         machine.need_disk(machine.FOLDER, 4 << 30)
+        described = machine.describe()
+        print(described, f"rounds    {options.rounds} of {options.seconds:g} s", sep="\n")
+        run.measure()
     except machine.Unfit as error:
         print(error, file=sys.stderr)
         return 2
-    print(machine.describe(), flush=True)
-    wanted, _ = rows.by_name(dict.fromkeys(options.only) if options.only else None)
-    lines = {row.name: Line() for row in wanted}
-    with floors.bare_server() as url:
-        for number in range(options.rounds):
-            for row in wanted:
-                print(f"round {number + 1}: {row.name}", file=sys.stderr, flush=True)
-                _measure(row, lines[row.name], url, options.seconds)
-    print(_rates(wanted, lines))
-    print(_costs(wanted, lines))
-    return int(any(one.faults for line in lines.values() for one in line.gateway))
-
-
-def _measure(row: Row, line: Line, url: str, seconds: float) -> None:
-    with scratch() as folder:
-        line.bare.append(floors.bare(url, row.floor, seconds, folder))
-    with scratch() as folder:
-        line.disk.append(floors.disk(folder, seconds / 3))
-    with scratch() as folder:
-        line.gateway.append(rows.measure(row.load(), folder, seconds))
-
-
-def _rates(wanted: list[Row], lines: dict[str, Line]) -> str:
-    header = ("", "bare req/s", "disk rows/s", "events/s", "x bare", "x disk", "")
-    table = []
-    for row in wanted:
-        line = lines[row.name]
-        events = [one.events for one in line.gateway]
-        bare = [one.rate for one in line.bare]
-        table.append(
-            (
-                row.name,
-                spread(bare),
-                spread(line.disk),
-                spread(events),
-                spread([e / b for e, b in zip(events, bare, strict=True)], ".2f"),
-                spread([e / d for e, d in zip(events, line.disk, strict=True)], ".2f"),
-                "; ".join({fault for one in line.gateway for fault in one.faults}) or "true",
-            )
-        )
-    return aligned(header, table)
-
-
-def _costs(wanted: list[Row], lines: dict[str, Line]) -> str:
-    header = ("", "p50 ms", "p99 ms", "max ms", "CPU s/1k", "peak MiB", "B/event", "fsync/s", "")
-    table = []
-    for row in wanted:
-        results = lines[row.name].gateway
-        table.append(
-            (
-                row.name,
-                middle([one.figures.p50 for one in results], ".1f"),
-                middle([one.figures.p99 for one in results], ".1f"),
-                most([one.figures.worst for one in results], ".1f"),
-                middle([one.per_event(one.cost.cpu * 1000) for one in results], ".4f"),
-                most([one.cost.peak for one in results]),
-                middle([one.per_event(one.cost.written) for one in results]),
-                middle([one.cost.commits / one.figures.seconds for one in results]),
-                row.title,
-            )
-        )
-    return aligned(header, table)
+    for table in run.tables():
+        print(f"\n{table}")
+    if options.rounds > 1:
+        print("\nEach figure is the median of the rounds (least-greatest); max and peak the most.")
+    if options.json:
+        report.write_json(options.json, described, [*run.lines, *run.full], run.weights)
+    return 0 if run.true else 1
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="measure N times")
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="of each load")
-    parser.add_argument("--only", action="append", metavar="NAME", help="this row; repeatable")
+    add = parser.add_argument
+    add("--rounds", type=int, default=1, metavar="N", help="measure everything N times")
+    add("--seconds", type=float, default=3.0, metavar="S", help="how long each load lasts")
+    add("--full", action="store_true", help="also on a store that holds ten million events")
+    add("--only", action="append", choices=NAMES, metavar="ROW", help=", ".join(NAMES))
+    add("--json", type=Path, metavar="FILE", help="write every measurement there too")
     return parser.parse_args()
 
 

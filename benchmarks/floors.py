@@ -13,35 +13,56 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
 
 from benchmarks import payload
 from benchmarks.load import Figures, Load, drive
-from benchmarks.machine import ROOT, on_server_core
+from benchmarks.machine import ROOT, cpu_seconds, on_server_core
 
 GROUP = 1000
 """Rows of one transaction on the floor of storage."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """One measurement of the floor of HTTP; `cpu` is the server's seconds a request."""
+
+    figures: Figures
+    cpu: float
+
+
+class BareServer:
+    """A running aiohttp handler that reads the body and answers 201."""
+
+    def __init__(self, url: str, pid: int) -> None:
+        self._url = url
+        self._pid = pid
+
+    def measure(self, connections: int, seconds: float, folder: Path) -> Bare:
+        """Drive it with single Moesif events; *folder* takes the script."""
+        headers = {"X-Moesif-Application-Id": "a" * 60, "Content-Type": "application/json"}
+        load = Load("/v1/events", headers, payload.moesif(), connections)
+        before = cpu_seconds(self._pid)
+        figures = drive(load, self._url, seconds, folder)
+        used = cpu_seconds(self._pid) - before
+        return Bare(figures, used / max(figures.requests, 1))
+
+
 @contextmanager
-def bare_server() -> Iterator[str]:
-    """The URL of an aiohttp handler that reads the body and answers 201, while it runs."""
+def bare_server() -> Iterator[BareServer]:
+    """The floor of HTTP, while it runs."""
     command = on_server_core([sys.executable, "-m", "benchmarks.floors", "http"])
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            if not (url := process.stdout.readline().strip()):
+                raise RuntimeError("The bare handler did not start.")
+            yield BareServer(url, process.pid)
         finally:
             process.terminate()
-
-
-def bare(url: str, connections: int, seconds: float, folder: Path) -> Figures:
-    """Drive the bare handler with single Moesif events."""
-    headers = {"X-Moesif-Application-Id": "a" * 60, "Content-Type": "application/json"}
-    load = Load("/v1/events", headers, payload.moesif(), connections)
-    return drive(load, url, seconds, folder)
 
 
 def disk(folder: Path, seconds: float) -> float:

@@ -7,6 +7,7 @@ concatenation. Ids come from a counter that walks all 32-bit numbers in leaps
 
 import json
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -43,13 +44,17 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What wrk saw; latencies are in milliseconds. `faults` says what went wrong, if anything."""
+    """What wrk saw; latencies are in milliseconds. `faults` says what went wrong, if anything.
+
+    `busy` is the part of a core that wrk itself used: near 1 it is wrk that was measured.
+    """
 
     requests: int
     seconds: float
     p50: float
     p99: float
     worst: float
+    busy: float = 0.0
     faults: Sequence[str] = field(default=())
 
     @property
@@ -200,19 +205,22 @@ def drive(load: Load, url: str, seconds: float, folder: Path) -> Figures:
     # wrk takes whole seconds only; a signal ends it in good order before.
     wrk = ["wrk", "-t", "1", "-c", str(load.connections), "-d", f"{ceil(seconds) + 1}s"]
     command = on_client_core([*wrk, "--timeout", "20s", "-s", str(file), url])
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     for line in said.splitlines():
         if line.startswith("BENCH "):
-            return _figures(json.loads(line.removeprefix("BENCH ")))
+            return _figures(json.loads(line.removeprefix("BENCH ")), used)
     raise RuntimeError(f"wrk ended with {process.returncode} and without figures: {said[-2000:]}")
 
 
-def _figures(told: Mapping[str, float]) -> Figures:
+def _figures(told: Mapping[str, float], used: float) -> Figures:
     words = {"status": "not 2xx", "broken": "broken connections", "timeout": "timeouts"}
     return Figures(
         requests=int(told["requests"]),
@@ -220,5 +228,6 @@ def _figures(told: Mapping[str, float]) -> Figures:
         p50=told["p50"] / 1e3,
         p99=told["p99"] / 1e3,
         worst=told["max"] / 1e3,
+        busy=used * 1e6 / told["us"],
         faults=[f"{told[name]:.0f} {word}" for name, word in words.items() if told[name]],
     )

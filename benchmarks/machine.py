@@ -5,6 +5,7 @@ import platform
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +21,10 @@ class Unfit(Exception):
 
 def _cores() -> tuple[int, int] | None:
     """The client's core and the server's, where there are two and a way to pin to them."""
+    if sys.platform != "linux" or shutil.which("taskset") is None:
+        return None
     cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2 or shutil.which("taskset") is None:
+    if len(cores) < 2:
         return None
     return cores[0], cores[-1]
 
@@ -39,6 +42,26 @@ def on_server_core(command: Sequence[str]) -> list[str]:
     return [*command] if CORES is None else ["taskset", "-c", str(CORES[1]), *command]
 
 
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time that a process has used, all its threads together."""
+    # The command's name, in brackets, may hold anything; the times are counted from its end.
+    told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(told[11]) + int(told[12])) / _TICKS
+
+
+def need_linux() -> None:
+    """Return where there is a /proc that tells what a process has used.
+
+    Raises:
+        Unfit: this is no Linux.
+    """
+    if sys.platform != "linux":
+        raise Unfit("The benchmark reads /proc and needs Linux, e.g. in a container.")
+
+
 def need_wrk() -> None:
     """Return once wrk can be run; root gets it installed.
 
@@ -47,7 +70,7 @@ def need_wrk() -> None:
     """
     if shutil.which("wrk"):
         return
-    hint = "wrk, the load generator, is missing: apt-get install wrk (or brew install wrk)."
+    hint = "wrk, the load generator, is missing: apt-get install wrk."
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise Unfit(hint)
     print("Installing wrk ...", flush=True)

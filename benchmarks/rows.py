@@ -1,6 +1,6 @@
 """The rows: each load once more with the gateway under it, beside its floor."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,10 +88,12 @@ class Result:
     figures: Figures
     cost: Cost
     acknowledged: int
+    before: int
+    """The sequence of the newest event before: how many the store had ever taken."""
     faults: tuple[str, ...]
 
     def per_event(self, amount: float) -> float | None:
-        """*amount* a event acknowledged, or None where there was none."""
+        """*amount* an event acknowledged, or None where there was none."""
         return amount / self.acknowledged if self.acknowledged else None
 
 
@@ -109,6 +111,7 @@ def measure(load: Load, folder: Path, seconds: float) -> Result:
         figures=figures,
         cost=cost,
         acknowledged=acknowledged,
+        before=before,
         faults=(*figures.faults, *_disproved(load, figures, cost, kept)),
     )
 
@@ -126,12 +129,3 @@ def _disproved(load: Load, figures: Figures, cost: Cost, kept: int) -> list[str]
     if not figures.requests:
         faults.append("no answer")
     return faults
-
-
-def by_name(names: Mapping[str, None] | None) -> tuple[list[Row], list[Row]]:
-    """The rows of ROWS and of FULL that *names* picks; every one of them for None."""
-
-    def wanted(rows: tuple[Row, ...]) -> list[Row]:
-        return [row for row in rows if names is None or row.name in names]
-
-    return wanted(ROWS), wanted(FULL)

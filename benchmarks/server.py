@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmarks.machine import ROOT, on_server_core
+from benchmarks.machine import ROOT, cpu_seconds, on_server_core
 
 APPLICATION = "acme-" + "0123456789" * 6
 POOL = [f"pool-{n:02d}-" + "0123456789" * 6 for n in range(50)]
@@ -43,7 +43,6 @@ tenants = ["T1"]
     for n, one in enumerate(POOL)
 )
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _LAG = "gateway_loop_lag"
 
 
@@ -141,12 +140,10 @@ class Server:
     def cost(self) -> Cost:
         """What the process has used until now."""
         proc = Path(f"/proc/{self.pid}")
-        # The command's name, in brackets, may hold anything; user and system time follow it.
-        times = (proc / "stat").read_text().rpartition(")")[2].split()[11:13]
         status = _fields(proc / "status")
         samples = self.metrics()
         return Cost(
-            cpu=sum(map(int, times)) / _TICKS,
+            cpu=cpu_seconds(self.pid),
             peak=int(status["VmHWM"].split()[0]) / 1024,
             written=int(_fields(proc / "io")["write_bytes"]),
             commits=int(samples.get("gateway_commit_seconds_count", 0)),
