@@ -27,13 +27,9 @@ QUIET = [
     "--disable-dev-shm-usage",
     "--disable-quic",
     "--no-first-run",
-    "--no-default-browser-check",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--disable-default-apps",
-    "--disable-extensions",
-    "--metrics-recording-only",
 ]
 USER = {
     "user_id": "user-7",
