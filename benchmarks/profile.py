@@ -1,7 +1,8 @@
 """Where the gateway's time goes: py-spy beside it under one of the loads.
 
 ``python -m benchmarks.profile batch-8`` prints the hottest frames of the loop's
-thread and of the store's, by their own time and with what they call.
+thread and of the store's, by their own time and with what they call. ``--native``
+has perf name the functions of C code instead: SQLite's, Python's, the kernel's.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import machine
@@ -41,29 +43,45 @@ def _py_spy() -> str:
     return str(beside)
 
 
-def record(command: str, pid: int, seconds: float, file: Path, *, native: bool) -> None:
+def record(command: str, pid: int, seconds: float, file: Path) -> None:
     """Write the stacks of process *pid* over *seconds* to *file*, one a line with its count.
 
     Raises:
         Unfit: py-spy was not allowed to look, or found nothing.
     """
-    options = ["--rate", str(_RATE), "--duration", str(max(round(seconds), 1)), "--threads"]
-    wanted = ["--format", "raw", "--output", str(file), "--pid", str(pid), "--nonblocking"]
-    extra = ["--native"] if native else []
-    if native:
-        # C frames can only be read while the process stands still.
-        wanted.remove("--nonblocking")
-    done = subprocess.run(
-        machine.on_client_core([command, "record", *options, *wanted, *extra]),
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    options = ["--rate", str(_RATE), "--duration", str(max(round(seconds), 1)), "--nonblocking"]
+    wanted = ["--format", "raw", "--output", str(file), "--pid", str(pid)]
+    done = _quietly([command, "record", *options, *wanted])
     if done.returncode or not file.exists():
         raise machine.Unfit(
             f"py-spy could not look into the gateway: {done.stderr.strip()[-500:]}\n"
             "It needs to be root, or /proc/sys/kernel/yama/ptrace_scope to be 0."
         )
+
+
+def record_native(pid: int, seconds: float, file: Path, count: int) -> str:
+    """A table of the *count* hottest functions of C code, by perf, and the time they took.
+
+    Raises:
+        Unfit: there is no perf here, or it was not allowed to look.
+    """
+    if shutil.which("perf") is None:
+        raise machine.Unfit("perf, the profiler of C code, is missing: apt-get install linux-perf.")
+    options = ["-e", "cpu-clock", "-F", str(_RATE), "-p", str(pid), "-o", str(file)]
+    done = _quietly(["perf", "record", *options, "--", "sleep", f"{seconds:g}"])
+    if done.returncode:
+        raise machine.Unfit(f"perf could not look into the gateway: {done.stderr.strip()[-500:]}")
+    sorted_by = ["--sort", "comm,dso,symbol", "--no-children", "--percent-limit", "0.3"]
+    told = _quietly(["perf", "report", "--stdio", "-i", str(file), *sorted_by]).stdout
+    # perf ends each line with columns that it has no words for.
+    lines = [line.rstrip(" -") for line in told.splitlines() if line.strip() and line[0] != "#"]
+    return "\n".join(lines[:count])
+
+
+def _quietly(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        machine.on_client_core(command), check=False, capture_output=True, text=True
+    )
 
 
 def hottest(stacks: str, count: int) -> str:
@@ -94,19 +112,22 @@ def main() -> int:
     try:
         machine.need_linux()
         machine.need_wrk()
-        command = _py_spy()
+        command = "" if options.native else _py_spy()
         with scratch() as folder, Server(folder) as server:
             load = threading.Thread(
                 target=drive, args=(row.load(), server.url, options.seconds + 1, folder)
             )
             load.start()
-            stacks = options.output or folder / "stacks.txt"
+            file = options.output or folder / "samples"
             try:
-                record(command, server.pid, options.seconds, stacks, native=options.native)
+                if options.native:
+                    told = record_native(server.pid, options.seconds, file, options.frames)
+                else:
+                    record(command, server.pid, options.seconds, file)
+                    told = hottest(file.read_text(), options.frames)
             finally:
                 load.join()
-            print(f"{row.title}; {options.seconds:g} s at {_RATE} samples a second\n")
-            print(hottest(stacks.read_text(), options.frames))
+            print(f"{row.title}; {options.seconds:g} s at {_RATE} samples a second\n\n{told}")
     except machine.Unfit as error:
         print(error, file=sys.stderr)
         return 2
@@ -119,8 +140,10 @@ def _options() -> argparse.Namespace:
     add("row", choices=[row.name for row in ROWS], metavar="ROW", help="as of python -m benchmarks")
     add("--seconds", type=float, default=5.0, metavar="S", help="how long to look")
     add("--frames", type=int, default=40, metavar="N", help="how many frames to print")
-    add("--native", action="store_true", help="show the frames of C code too; slower")
-    add("--output", type=Path, metavar="FILE", help="keep the stacks, e.g. for a flame graph")
+    add("--native", action="store_true", help="show C functions instead, by perf")
+    add(
+        "--output", type=Path, metavar="FILE", help="keep the samples there, e.g. for a flame graph"
+    )
     return parser.parse_args()
 
 

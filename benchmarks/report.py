@@ -75,7 +75,10 @@ def rates(lines: Sequence[Line]) -> str:
 
 def full(lines: Sequence[Line]) -> str:
     """Events a second of a full store beside those of an empty one."""
-    header = ("", "events before", "empty events/s", "full events/s", "full/empty", "checked", "")
+    header = (
+        *("", "events before", "at rest after s"),
+        *("empty events/s", "full events/s", "full/empty", "checked", ""),
+    )
     rows = []
     for line in lines:
         empty = [one.events for one in line.gateway]
@@ -83,7 +86,8 @@ def full(lines: Sequence[Line]) -> str:
         rows.append(
             (
                 line.row.name,
-                spread([one.before for one in line.full]),
+                middle([one.before for one in line.full]),
+                most([one.rest for one in line.full], ".1f"),
                 spread(empty),
                 spread(filled),
                 spread(_ratios(filled, empty), ".2f"),

@@ -22,6 +22,8 @@ class Row:
     title: str
     load: Callable[[], Load]
     floor: int = 64
+    lasts: int = 1
+    """How many times as long as the others."""
 
 
 def _singles(connections: int) -> Callable[[], Load]:
@@ -71,6 +73,13 @@ ROWS: tuple[Row, ...] = (
     Row("device-64", "device events, 64 connections", _device(64)),
 )
 
+LONG: tuple[Row, ...] = (
+    Row(
+        "sustained-8", "batches of 100 for five times as long, 8 connections", _batches(8), lasts=5
+    ),
+)
+"""Long enough for what a store does only now and then."""
+
 FULL: tuple[Row, ...] = (
     Row("full-moesif", "Moesif batches of 100, 8 connections", _batches(8)),
     Row("full-logspace", "Logspace batches of 100, 8 connections", _logspace(8)),
@@ -88,6 +97,8 @@ class Result:
     figures: Figures
     cost: Cost
     acknowledged: int
+    rest: float
+    """Seconds after its start until the gateway had nothing to do, and the load began."""
     before: int
     """The sequence of the newest event before: how many the store had ever taken."""
     faults: tuple[str, ...]
@@ -98,9 +109,10 @@ class Result:
 
 
 def measure(load: Load, folder: Path, seconds: float) -> Result:
-    """Start a gateway on the store in *folder*, drive it, stop it, and count what it kept."""
+    """Start a gateway on the store in *folder*, drive it at rest, stop it, count what it kept."""
     before = last_sequence(folder / "events.db")
     with Server(folder) as server:
+        rest = server.await_rest()
         idle = server.cost()
         figures = drive(load, server.url, seconds, folder)
         cost = server.cost().since(idle)
@@ -111,6 +123,7 @@ def measure(load: Load, folder: Path, seconds: float) -> Result:
         figures=figures,
         cost=cost,
         acknowledged=acknowledged,
+        rest=rest,
         before=before,
         faults=(*figures.faults, *_disproved(load, figures, cost, kept)),
     )

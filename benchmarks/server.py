@@ -43,6 +43,9 @@ tenants = ["T1"]
     for n, one in enumerate(POOL)
 )
 
+_GLANCE, _IDLE, _REST = 0.1, 0.01, 0.3
+"""Seconds: between two looks, of CPU between them that is still rest, of rest that is enough."""
+
 _LAG = "gateway_loop_lag"
 
 
@@ -132,6 +135,24 @@ class Server:
     def pid(self) -> int:
         """The process's id; taskset becomes what it runs, so it is the gateway's own."""
         return self._process.pid
+
+    def await_rest(self, longest: float = 60.0) -> float:
+        """Wait until the process has nothing to do, and return the seconds that took.
+
+        A store that held events before may still be reading what it wants in
+        memory. Whoever measures then does not measure a steady gateway.
+        """
+        started = time.monotonic()
+        used, rested = cpu_seconds(self.pid), started
+        while time.monotonic() - started < longest:
+            time.sleep(_GLANCE)
+            now = cpu_seconds(self.pid)
+            if now - used > _IDLE:
+                rested = time.monotonic()
+            elif time.monotonic() - rested > _REST:
+                break
+            used = now
+        return rested - started
 
     def forget_peak(self) -> None:
         """Let the peak of memory begin again at what is used now."""
