@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -60,6 +61,15 @@ def requests(process: Process, method: str, path: str) -> list[dict[str, Any]]:
     """The gateway's log lines of the requests for *path*."""
     lines = [json.loads(line) for line in process.log.read_text().splitlines()]
     return [line for line in lines if (line.get("method"), line.get("path")) == (method, path)]
+
+
+def keep_port(process: Process) -> Process:
+    """Give *process* a port that it keeps when it starts anew: clients know one address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = process.config.read_text()
+    process.config.write_text(config.replace("127.0.0.1:0", f"127.0.0.1:{port}", 1))
+    return process
 
 
 class Script:
