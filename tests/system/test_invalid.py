@@ -1,0 +1,136 @@
+"""What becomes of invalid events, alone and among valid ones."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.conftest import Process
+from tests.system.wire import (
+    DEVICE,
+    LOGSPACE,
+    MOESIF,
+    Answer,
+    Request,
+    agent_event,
+    ask,
+    call,
+    device_event,
+    name_of,
+)
+
+DIALECTS = {
+    "moesif": (
+        lambda events: Request("POST", "/v1/events/batch", MOESIF, events),
+        lambda name: call(name, transaction=False),
+        {"request": {"verb": "GET", "uri": "https://a/ü"}},
+        "request.time",
+        201,
+    ),
+    "logspace": (
+        lambda events: Request("PUT", "/events", LOGSPACE, events),
+        agent_event,
+        {"id": "ü", "type": "t", "system": "s", "agent-id": "a", "timestamp": "yesterday"},
+        "timestamp",
+        202,
+    ),
+}
+
+
+class Case:
+    """A dialect, a batch of 100 of which the 42nd is bad, and a batch of bad ones alone."""
+
+    def __init__(self, dialect: str) -> None:
+        self.request, make, self.bad, self.path, self.success = DIALECTS[dialect]
+        self.names = [f"good-{n}" for n in range(99)]
+        good = [make(name) for name in self.names]
+        self.batch = self.request([*good[:41], self.bad, *good[41:]])
+        self.bad_alone = self.request([self.bad, 7])
+
+
+@pytest.fixture(params=sorted(DIALECTS))
+def case(request: pytest.FixtureRequest) -> Case:
+    return Case(request.param)
+
+
+def started(process: Process, on_invalid: str) -> Process:
+    process.config.write_text(
+        f'{process.config.read_text()}\n[ingest]\non_invalid = "{on_invalid}"\n'
+    )
+    return process.start()
+
+
+def errors(answer: Answer) -> list[dict[str, Any]]:
+    """The faults that an answer names, in either dialect's words."""
+    return answer.json.get("errors") or answer.json["parameters"]["errors"]
+
+
+async def test_one_bad_event_of_a_hundred_is_put_aside_and_the_others_are_stored(process, case):
+    answer = await ask(process.start().url, case.batch)
+
+    assert case.success == answer.status
+    assert "1" == answer.headers["gateway-rejected"]
+    [rejected] = process.export("--kind", "rejected")
+    assert "invalid" == rejected["type"]
+    assert case.path in [problem["path"] for problem in rejected["data"]["problems"]]
+    assert case.bad == json.loads(rejected["data"]["raw"])
+    stored = [event for event in process.export() if event["kind"] != "rejected"]
+    assert case.names == list(map(name_of, stored))
+
+
+async def test_with_refuse_one_bad_event_refuses_the_batch_and_nothing_is_kept(process, case):
+    answer = await ask(started(process, "refuse").url, case.batch)
+
+    assert 400 == answer.status
+    assert f"[41].{case.path}" in [error["path"] for error in errors(answer)]
+    assert [] == process.export()
+
+
+async def test_bad_events_alone_are_refused_and_put_aside_once(process, case):
+    process.start()
+    for _ in range(3):
+        answer = await ask(process.url, case.bad_alone)
+        assert 400 == answer.status
+        assert {f"[0].{case.path}", "[1]"} <= {error["path"] for error in errors(answer)}
+
+    assert ["invalid", "invalid"] == [event["type"] for event in process.export()]
+
+
+async def test_with_accept_bad_events_alone_succeed_and_are_put_aside(process, case):
+    answer = await ask(started(process, "accept").url, case.bad_alone)
+
+    assert case.success == answer.status
+    assert "2" == answer.headers["gateway-rejected"]
+    assert 2 == len(process.export("--kind", "rejected"))
+
+
+async def test_an_empty_batch_succeeds_and_leaves_nothing(process, case):
+    for on_invalid in ("refuse", "accept"):
+        answer = await ask(started(process, on_invalid).url, case.request([]))
+        assert case.success == answer.status
+        process.config.write_text(process.config.read_text().replace("[ingest]", "[log]"))
+        process.stop()
+        process.config.write_text(process.config.read_text().partition("[log]")[0])
+
+    assert [] == process.export()
+
+
+async def test_a_body_that_is_no_json_is_refused_and_kept_as_it_came(process, case):
+    body = case.request(b'[{"a": tru}\xff\x00]')
+    for _ in range(2):
+        assert 400 == (await ask(process.url or process.start().url, body)).status
+
+    [kept] = process.export()
+    assert "not_json" == kept["type"]
+    assert '[{"a": tru}\\xff\x00]' == kept["data"]["raw"]
+
+
+async def test_an_invalid_device_event_is_refused_and_put_aside(process):
+    event = {**device_event("x"), "severity": 9}
+    path = "/rest/v1/api/tenants/T1/devices/D1/events"
+    answer = await ask(process.start().url, Request("POST", path, DEVICE, event))
+
+    assert [400, 6] == [answer.status, answer.json["error"]]
+    assert "severity" in answer.json["message"]
+    [kept] = process.export("--kind", "rejected", "--dialect", "device")
+    assert event == json.loads(kept["data"]["raw"])
