@@ -1,0 +1,145 @@
+"""Traffic recorded from real clients, replayed: every event arrives, and none twice."""
+
+import base64
+import gzip
+import json
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.conftest import GOLDEN
+
+RECORDED = sorted(
+    path
+    for path in GOLDEN.glob("*/*")
+    if path.suffix in (".json", ".log") and "page_" not in path.name
+)
+KINDS = {
+    "events": "api_call",
+    "actions": "action",
+    "users": "user",
+    "companies": "company",
+    "subscriptions": "subscription",
+}
+_HOP = {"content-length", "host", "connection", "transfer-encoding"}
+
+
+class Sent(msgspec.Struct):
+    """One recorded request."""
+
+    method: str
+    path: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+    @property
+    def carries_events(self) -> bool:
+        if self.method not in ("POST", "PUT"):
+            return False
+        return "capabilities" not in self.path
+
+    def elements(self) -> list[Any]:
+        """The events of the body, as the client wrote them."""
+        inflate = {"gzip": gzip.decompress, "deflate": zlib.decompress}
+        text = inflate.get(self.header("content-encoding") or "", bytes)(self.body)
+        document = json.loads(text)
+        return document if isinstance(document, list) else [document]
+
+
+def moesif_requests(path: Path) -> list[Sent]:
+    return [
+        Sent(
+            one["method"],
+            one["path"],
+            [(name, value) for name, value in one["headers"]],
+            base64.b64decode(one["body_base64"]),
+        )
+        for one in json.loads(path.read_bytes())["requests"]
+    ]
+
+
+def logspace_requests(path: Path) -> list[Sent]:
+    """Cut a wire log: ``>>>`` before each request, ``<<<`` before its answer."""
+    found = []
+    for text in re.findall(r"^>>> [^\n]*\n(.*?)\n<<< ", path.read_text("utf-8"), re.M | re.S):
+        head, _, body = text.partition("\n\n")
+        line, *headers = head.split("\n")
+        method, target, _ = line.split(" ")
+        pairs = [(name, value.strip()) for name, _, value in (h.partition(":") for h in headers)]
+        found.append(Sent(method, target, pairs, body.strip("\n").encode()))
+    return found
+
+
+def requests_of(path: Path) -> list[Sent]:
+    return moesif_requests(path) if path.suffix == ".json" else logspace_requests(path)
+
+
+async def replay(running: Any, path: Path) -> tuple[list[tuple[Sent, Any]], list[Any]]:
+    """Send all requests of a recording; return them with their answers, and what is stored."""
+    requests = requests_of(path)
+    ids = {one.header("x-moesif-application-id") for one in requests} - {None}
+    changes = {"moesif": {"applications": [{"tenant": "acme", "ids": sorted(ids)}]}} if ids else {}
+    async with running(changes) as gateway:
+        answers = []
+        for one in requests:
+            kept = [(name, value) for name, value in one.headers if name.lower() not in _HOP]
+            answers.append((one, await gateway.send(one.method, one.path, one.body, kept)))
+        return answers, await gateway.events()
+
+
+EACH = pytest.mark.parametrize("path", RECORDED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+
+
+def test_every_recording_holds_events():
+    assert [] == [
+        path.name for path in RECORDED if not any(one.carries_events for one in requests_of(path))
+    ]
+
+
+@EACH
+async def test_every_request_is_answered_with_success(running, path):
+    success = {"moesif": 201, "logspace": 202}[path.parent.name]
+    answers, _ = await replay(running, path)
+
+    assert [] == [
+        (one.method, one.path, answer)
+        for one, answer in answers
+        if one.carries_events and answer.status != success
+    ]
+    assert [] == [(one.method, one.path, answer) for one, answer in answers if answer.status >= 500]
+
+
+@EACH
+async def test_every_event_is_stored_once_as_it_was_sent(running, path):
+    answers, stored = await replay(running, path)
+    expected, seen = [], set()
+    for one, _ in answers:
+        if not one.carries_events:
+            continue
+        name = one.path.removesuffix("/batch").rsplit("/", 1)[-1]
+        kind = KINDS[name] if path.parent.name == "moesif" else "event"
+        for event in one.elements():
+            client_id = event.get("transaction_id") or event.get("transactionId") or event.get("id")
+            if not event or (client_id and (kind, client_id) in seen):
+                continue
+            seen.add((kind, client_id))
+            expected.append((kind, event))
+
+    assert expected == [(e["kind"], e["data"]) for e in stored if e["kind"] != "rejected"]
+
+
+@EACH
+async def test_what_is_no_event_is_in_quarantine(running, path):
+    answers, stored = await replay(running, path)
+    empty = [
+        event for one, _ in answers if one.carries_events for event in one.elements() if not event
+    ]
+
+    assert empty == [json.loads(e["data"]["raw"]) for e in stored if e["kind"] == "rejected"]
