@@ -185,3 +185,42 @@ def test_a_sample_rate_of_zero_keeps_the_middleware_silent(process: Process, ope
     program.ask(["updateUser", documents.SECOND_USER])
 
     assert ["user"] == [record["kind"] for record in process.export()]
+
+
+@pytest.mark.parametrize("shop", SHOPS)
+def test_a_rule_of_the_gateways_operator_blocks_a_customer_of_the_shop(
+    process: Process, open_shop, shop
+):
+    rule = {
+        "_id": "rule-1",
+        "created_at": "2026-01-01T00:00:00.000",
+        "name": "No receipts",
+        "type": "user",
+        "block": True,
+        "state": 2,
+        "applied_to": "matching",
+        "applied_to_unidentified": False,
+        "variables": [{"name": "0", "path": "body.plan_name"}],
+        "regex_config": [{"conditions": [{"path": "request.route", "value": ".*/receipt.*"}]}],
+        "response": {
+            "status": 429,
+            "headers": {"X-Limit": "1"},
+            "body": {"error": "not in the plan {{0}}"},
+        },
+    }
+    values = {"user_rules": {"user-7": [{"rules": "rule-1", "values": {"0": "Free"}}]}}
+    (process.folder / "rules.json").write_text(json.dumps([rule]))
+    (process.folder / "config.json").write_text(json.dumps(values))
+    files = 'rules_file = "rules.json"\nconfig_file = "config.json"\nids = ['
+    process.config.write_text(process.config.read_text().replace("ids = [", files, 1))
+    _, url = open_shop(shop)
+    # SDKs ask for rules in the background, some of them after their first batch.
+    status = eventually(lambda: visit(f"{url}/receipt"), lambda status: status == 429)
+
+    assert 429 == status
+    assert 201 == visit(f"{url}/orders", ORDER)
+    blocked = eventually(
+        lambda: [one["data"] for one in process.export() if one["data"].get("blocked_by")], len
+    )
+    assert ("rule-1", 429) == (blocked[0]["blocked_by"], blocked[0]["response"]["status"])
+    assert {"error": "not in the plan Free"} == blocked[0]["response"]["body"]
