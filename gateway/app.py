@@ -26,6 +26,7 @@ from gateway.stores import STORES, open_store, scheme_of
 from gateway.stores.sqlite import path_of
 from gateway.web.ingest import Reception
 from gateway.web.ops import ops_app
+from gateway.web.server import PublicServer
 from schemas import Problem, Strict
 from schemas.config import split_address
 
@@ -168,8 +169,8 @@ class Gateway:
         self._stack.append(self._ops.cleanup)
         self.ops_address = await _site(self._ops, self._settings.ops.listen)
         self._public = web.ServerRunner(
-            web.Server(
-                self._reception.handle,
+            PublicServer(
+                self._reception.handle,  # type: ignore[arg-type]
                 access_log=None,
                 auto_decompress=False,
                 keepalive_timeout=server.keepalive_timeout,

@@ -3,9 +3,11 @@
 Labels are configured names and closed lists, nothing of clients.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from gateway.errors import Reason
 from gateway.record import Outcome, Receipt
@@ -15,21 +17,48 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10000)
 
 
+_EVENTS_OF = {
+    Outcome.STORED: ("gateway_accepted", "Events stored."),
+    Outcome.DUPLICATE: ("gateway_duplicate", "Events that were kept already."),
+    Outcome.QUEUED: ("gateway_queued", "Events spooled."),
+}
+
+
+class _Tallies(Collector):
+    """Counts of events by dialect and tenant: plain numbers, made metrics when they are read.
+
+    A counter of the client library takes a lock for each increment; here only the
+    event loop's thread counts.
+    """
+
+    def __init__(self) -> None:
+        self.events: dict[tuple[str, str], dict[Outcome, int]] = {}
+        self.rejected: dict[tuple[str, str], int] = {}
+        self.bytes: dict[tuple[str, str], int] = {}
+
+    def collect(self) -> Iterable[Metric]:
+        for outcome, (name, text) in _EVENTS_OF.items():
+            counts = {who: tally.get(outcome, 0) for who, tally in self.events.items()}
+            yield _family(name, text, counts)
+        yield _family("gateway_rejected", "Events quarantined.", self.rejected)
+        yield _family("gateway_bytes", "Bytes of accepted bodies, inflated.", self.bytes)
+
+
+def _family(name: str, text: str, counts: Mapping[tuple[str, str], int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=_WHO)
+    for who, count in counts.items():
+        family.add_metric(who, count)
+    return family
+
+
 class Metrics:
     """The gateway's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         new = self.registry
-        self._accepted = Counter("gateway_accepted", "Events stored.", _WHO, registry=new)
-        self._duplicate = Counter(
-            "gateway_duplicate", "Events that were kept already.", _WHO, registry=new
-        )
-        self._queued = Counter("gateway_queued", "Events spooled.", _WHO, registry=new)
-        self._rejected = Counter("gateway_rejected", "Events quarantined.", _WHO, registry=new)
-        self._bytes = Counter(
-            "gateway_bytes", "Bytes of accepted bodies, inflated.", _WHO, registry=new
-        )
+        self._tallies = _Tallies()
+        new.register(self._tallies)
         self._refused = Counter(
             "gateway_refused", "Requests refused.", (*_WHO, "reason"), registry=new
         )
@@ -45,8 +74,6 @@ class Metrics:
         self._commit_events = Histogram(
             "gateway_commit_events", "Events in a group commit.", buckets=_EVENTS, registry=new
         )
-        # A counter's children cost a lock and a dict of labels to find: each is found once.
-        self._children: dict[tuple[str, str], tuple[Counter, ...]] = {}
 
     def committed(self, events: int, seconds: float) -> None:
         """A group was committed."""
@@ -55,27 +82,23 @@ class Metrics:
 
     def accepted(self, dialect: str, tenant: str, receipt: Receipt, size: int) -> None:
         """A request succeeded; *size* is its body's, inflated."""
-        children = self._children.get((dialect, tenant))
-        if children is None:
-            counters = (self._accepted, self._duplicate, self._queued, self._rejected, self._bytes)
-            children = tuple(counter.labels(dialect, tenant) for counter in counters)
-            self._children[dialect, tenant] = children
-        stored, duplicate, queued, rejected, size_of = children
-        for counter, outcome in (
-            (stored, Outcome.STORED),
-            (duplicate, Outcome.DUPLICATE),
-            (queued, Outcome.QUEUED),
-        ):
-            count = receipt.count(outcome)
-            if count:
-                counter.inc(count)
+        who = (dialect, tenant)
+        tallies = self._tallies
+        events = tallies.events.get(who)
+        if events is None:
+            events = tallies.events[who] = dict.fromkeys(Outcome, 0)
+            tallies.rejected.setdefault(who, 0)
+            tallies.bytes[who] = 0
+        for outcome, count in receipt.tally:
+            events[outcome] += count
         if receipt.rejected:
-            rejected.inc(receipt.rejected)
-        size_of.inc(size)
+            tallies.rejected[who] += receipt.rejected
+        tallies.bytes[who] += size
 
     def quarantined(self, dialect: str, tenant: str, events: int) -> None:
         """A request was refused after its content was quarantined."""
-        self._rejected.labels(dialect, tenant).inc(events)
+        rejected = self._tallies.rejected
+        rejected[dialect, tenant] = rejected.get((dialect, tenant), 0) + events
 
     def refused(self, dialect: str, tenant: str, reason: Reason) -> None:
         """A request was refused; *tenant* is empty where it is not known."""

@@ -109,6 +109,7 @@ class KeyIndex:
         self._sealing_seq = 0
         self._next_bucket = 0
         self._since_slice = 0
+        self._written = 0
 
     @property
     def cold(self) -> bool:
@@ -141,22 +142,23 @@ class KeyIndex:
         return db.execute(_IS_HELD, (run, key)).fetchone() is not None
 
     def seal(self, db: sqlite3.Connection) -> None:
-        """Write the next slice of a run, if one is being written and it is time."""
+        """Write as much of the run that is being written as new keys have made due."""
+        self._written = 0
         sealing = self._sealing
-        if sealing is None or self._since_slice < _SLICE:
+        if sealing is None:
             return
-        run = len(self._sealed)
-        if self._next_bucket == 0:
-            db.execute("DELETE FROM key_run WHERE run = ?", (run,))
-        bucket = sorted(sealing.buckets[self._next_bucket])
-        db.executemany(_ADD, [(run, key) for key in bucket])
-        if self._next_bucket == _BUCKETS - 1:
+        run, first = len(self._sealed), self._next_bucket
+        due = min(self._since_slice // _SLICE, _BUCKETS - first)
+        for bucket in sealing.buckets[first : first + due]:
+            db.executemany(_ADD, [(run, key) for key in sorted(bucket)])
+        if first + due == _BUCKETS:
             db.execute("INSERT INTO sealed_run VALUES (?, ?)", (run, self._sealing_seq))
+        self._written = due
 
     def committed(self, keys: Sequence[bytes], last_seq: int) -> None:
-        """The transaction that held *keys*, of events up to *last_seq*, and a slice, is durable."""
-        if self._sealing is not None and self._since_slice >= _SLICE:
-            self._slice_written(self._sealing)
+        """The transaction of *keys*, of events up to *last_seq*, and of `seal` is durable."""
+        if self._sealing is not None and self._written:
+            self._slices_written(self._sealing, self._written)
         self._recent.add(keys)
         self._since_slice += len(keys)
         if self._sealing is None and self._recent.count >= RUN_KEYS:
@@ -164,13 +166,14 @@ class KeyIndex:
             self._sealing_seq = last_seq
             self._since_slice = 0
 
-    def _slice_written(self, sealing: _Recent) -> None:
-        run = len(self._sealed)
-        if run % _RUNS_A_FILTER == 0 and self._next_bucket == 0:
+    def _slices_written(self, sealing: _Recent, count: int) -> None:
+        run, first = len(self._sealed), self._next_bucket
+        if run == len(self._filters) * _RUNS_A_FILTER:
             self._filters.append(Filter())
-        self._filters[-1].add(run % _RUNS_A_FILTER, sealing.buckets[self._next_bucket])
-        self._since_slice = 0
-        self._next_bucket += 1
+        for bucket in sealing.buckets[first : first + count]:
+            self._filters[-1].add(run % _RUNS_A_FILTER, bucket)
+        self._since_slice -= count * _SLICE
+        self._next_bucket += count
         if self._next_bucket == _BUCKETS:
             self._sealed.append(run)
             self._sealing = None

@@ -12,11 +12,15 @@ from gateway.sqlite import Database, in_transaction, open_database, open_reader,
 from gateway.store import Selection, StoredDocument
 from gateway.stores.keys import KeyIndex
 
-_APPEND = """
-INSERT INTO event
-    (seq, id, stream, key, time, received_at, type, subject, client_address, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS = 10
+# Many rows a statement: SQLite lets go of Python's lock once for each, not for each row, and the
+# event loop does not have to win it back so often. Few sizes, so that all stay prepared.
+_APPEND = {
+    rows: "INSERT INTO event (seq, id, stream, key, time, received_at, type, subject,"
+    f" client_address, data) VALUES {', '.join([_ROW] * rows)}"
+    for rows in (256, 64, 16, 4, 1)
+}
 _STREAMS = "SELECT dialect, tenant, kind, id FROM stream"
 _NEW_STREAM = "INSERT INTO stream (dialect, tenant, kind) VALUES (?, ?, ?)"
 _LAST = "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT seq FROM trimmed))"
@@ -70,7 +74,7 @@ class SqliteStore:
         fresh, outcomes = self._sift(db, records)
         keys: list[bytes] = []
         rejected: list[tuple[int, bytes | None]] = []
-        rows: list[tuple[Any, ...]] = []
+        values: list[Any] = []
         seq = self._last
         for at in fresh:
             r = records[at]
@@ -79,28 +83,26 @@ class SqliteStore:
                 rejected.append((seq, r.key))
             elif r.key is not None:
                 keys.append(r.key)
-            rows.append(
-                (
-                    seq,
-                    r.id,
-                    numbers[at],
-                    r.key,
-                    r.time,
-                    r.received_at,
-                    r.type,
-                    r.subject,
-                    r.client_address,
-                    r.data,
-                )
+            values += (
+                seq,
+                r.id,
+                numbers[at],
+                r.key,
+                r.time,
+                r.received_at,
+                r.type,
+                r.subject,
+                r.client_address,
+                r.data,
             )
-        if rows:
-            self._commit(db, rows, keys, rejected)
+        if values:
+            self._commit(db, values, keys, rejected)
         return outcomes
 
     def _commit(
         self,
         db: sqlite3.Connection,
-        rows: Sequence[tuple[Any, ...]],
+        values: Sequence[Any],
         keys: Sequence[bytes],
         rejected: Sequence[tuple[int, bytes | None]],
     ) -> None:
@@ -108,13 +110,13 @@ class SqliteStore:
 
         def work() -> None:
             nonlocal gone
-            db.executemany(_APPEND, rows)
+            _insert(db, values)
             if rejected:
                 gone = self._quarantine(db, rejected)
             self._keys.seal(db)
 
         in_transaction(db, work)
-        self._last += len(rows)
+        self._last += len(values) // _COLUMNS
         self._keys.committed(keys, self._last)
         self.trimmed += gone
 
@@ -211,6 +213,15 @@ class SqliteStore:
         self._warming.cancel()
         await asyncio.gather(self._warming, return_exceptions=True)
         await self._database.close()
+
+
+def _insert(db: sqlite3.Connection, values: Sequence[Any]) -> None:
+    at = 0
+    for rows, sql in _APPEND.items():
+        width = rows * _COLUMNS
+        while len(values) - at >= width:
+            db.execute(sql, values[at : at + width])
+            at += width
 
 
 def _quarantined(db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from aiohttp.web import BaseRequest, Response
+from aiohttp.web import BaseRequest
 
 from gateway.adapter import Adapter, Document, Head, Inbound, Ingest, Reading, Reply, Tenant
 from gateway.auth import Keyring
@@ -20,6 +20,7 @@ from gateway.record import Outcome, Receipt, clock
 from gateway.store import Documents
 from gateway.web.body import read_body
 from gateway.web.routes import Routes, normal
+from gateway.web.server import Answer
 from schemas import Problem, Unreadable
 
 log = structlog.get_logger()
@@ -79,7 +80,7 @@ class Reception:
         self._body_timeout = body_timeout
         self.closing = False
 
-    async def handle(self, request: BaseRequest) -> Response:
+    async def handle(self, request: BaseRequest) -> Answer:
         """Answer one request; never raises but for cancellation and lost connections."""
         path = normal(request.raw_path)
         headers = request.headers
@@ -98,7 +99,7 @@ class Reception:
             log.exception("request_failed", request_id=visit.id, path=path[:200])
             reply = self._refuse(visit, Refusal(Reason.INTERNAL))
         self._note(request, visit, reply)
-        return self._respond(visit, reply)
+        return self._respond(request, visit, reply)
 
     async def _answer(self, request: BaseRequest, visit: Visit) -> Reply:
         match = self._routes.find(visit.head.path)
@@ -232,7 +233,7 @@ class Reception:
         else:
             log.info("request_refused", **line)
 
-    def _respond(self, visit: Visit, reply: Reply) -> Response:
+    def _respond(self, request: BaseRequest, visit: Visit, reply: Reply) -> Answer:
         headers = {"X-Request-Id": visit.id, "Server": "gateway", **reply.headers}
         receipt = visit.receipt
         if receipt is not None:
@@ -243,10 +244,7 @@ class Reception:
                     headers[name] = str(count)
         if reply.body:
             headers["Content-Type"] = reply.content_type
-        response = Response(status=reply.status, body=reply.body or None, headers=headers)
-        if self.closing:
-            response.force_close()
-        return response
+        return Answer(request, reply.status, headers, reply.body, close=self.closing)
 
 
 _TOLD = {Outcome.DUPLICATE: "Gateway-Duplicate", Outcome.QUEUED: "Gateway-Queued"}
