@@ -11,10 +11,11 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import machine
+from benchmarks import big_store, machine
 from benchmarks.load import drive
 from benchmarks.rows import ROWS
 from benchmarks.scratch import scratch
@@ -105,6 +106,15 @@ def hottest(stacks: str, count: int) -> str:
     return aligned(("frame", "own", "with callees", ""), rows)
 
 
+@contextmanager
+def _server(folder: Path, *, full: bool) -> Iterator[Server]:
+    if full:
+        big_store.working_copy(folder)
+    with Server(folder) as server:
+        server.await_rest()
+        yield server
+
+
 def main() -> int:
     """Profile one row; 2 when the machine cannot do it."""
     options = _options()
@@ -113,7 +123,7 @@ def main() -> int:
         machine.need_linux()
         machine.need_wrk()
         command = "" if options.native else _py_spy()
-        with scratch() as folder, Server(folder) as server:
+        with scratch() as folder, _server(folder, full=options.full) as server:
             load = threading.Thread(
                 target=drive, args=(row.load(), server.url, options.seconds + 1, folder)
             )
@@ -140,6 +150,7 @@ def _options() -> argparse.Namespace:
     add("row", choices=[row.name for row in ROWS], metavar="ROW", help="as of python -m benchmarks")
     add("--seconds", type=float, default=5.0, metavar="S", help="how long to look")
     add("--frames", type=int, default=40, metavar="N", help="how many frames to print")
+    add("--full", action="store_true", help="on a store that holds ten million events")
     add("--native", action="store_true", help="show C functions instead, by perf")
     add(
         "--output", type=Path, metavar="FILE", help="keep the samples there, e.g. for a flame graph"
