@@ -1,6 +1,7 @@
 """What an agent is told to do: capabilities up, orders down, by the agent's own strict parser."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -95,6 +96,11 @@ def test_a_file_of_orders_reaches_the_agent_as_it_stands(started, process: Proce
     assert [200, 304] == [agent.poll(), agent.poll()]
     expected = {"os/cpu": ("SCHEDULER", "0 0 * * * ?"), "my-journal": ("APPLICATION", None)}
     assert (expected, 30) == (agent.triggers, agent.commit_seconds)
+    order["commit-max-seconds"] = 10
+    written = folder / "monitor.json"
+    written.write_text(json.dumps(order))
+    os.utime(written, (written.stat().st_mtime + 5,) * 2)
+    assert (200, 10) == (agent.poll(), agent.commit_seconds)
     agent.name = "another"
     assert 404 == agent.poll()
 
