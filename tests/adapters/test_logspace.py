@@ -1,0 +1,253 @@
+"""The HQ's dialect: what agents send, and the words that they know."""
+
+import json
+
+import pytest
+
+from gateway.store import Selection
+from tests.adapters.speakers import READING
+
+ARRAYS = {
+    "boolean-properties": {"is_master": [True], "none": []},
+    "date-properties": {"started": ["2015-05-18T14:07:00.123Z"]},
+    "double-properties": {"load": [9.7e8, 0.0, 4], "big": [1e308]},
+    "float-properties": {"ratio": [0.5]},
+    "integer-properties": {"cpus": [4, 4.0, -(2**31), 2**31 - 1]},
+    "long-properties": {"memory": [16490561536, -(2**63), 2**63 - 1]},
+    "string-properties": {"s": ["x", "y"], "empty": [""], "weird key é": ['q"\\/\n']},
+}
+SCALARS = {
+    "boolean-properties": {"is_master": False},
+    "date-properties": {"started": "2015-05-18T14:07:00Z"},
+    "double-properties": {"load": 0.44324237001029815},
+    "float-properties": {"ratio": 1},
+    "integer-properties": {"cpus": 4},
+    "long-properties": {"memory": 16490561536},
+    "string-properties": {"s": "x", "lone": "\ud800", "nul": "\x00"},
+}
+
+
+def reading(**changes):
+    names = {name.replace("_", "-"): value for name, value in changes.items()}
+    return {**READING, **names}
+
+
+@pytest.mark.parametrize("path", ["/events", "//events", "/events/", "/api/events", "/events?a=b"])
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+async def test_every_generation_of_agents_finds_its_address(gateway, method, path):
+    token = {"Logspace.Space-Token": " development "}
+    answer = await gateway.send(method, path, [READING], token)
+
+    assert (202, b"", "0") == (answer.status, answer.body, answer.headers["Content-Length"])
+    assert [READING] == [event["data"] for event in await gateway.events()]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {**READING, **ARRAYS},
+        {**READING, **SCALARS},
+        dict(reversed({**READING, **ARRAYS}.items())),
+        reading(pid=None, gid=None, marker=None),
+        reading(pid="p", gid="g", marker="m1", unknown={"a": [1]}),
+        reading(double_properties=None, string_properties={}),
+        reading(id="\x00\ud800"),
+    ],
+)
+async def test_what_agents_were_seen_to_send_is_kept_as_it_came(gateway, event):
+    assert 202 == (await gateway.logspace([event])).status
+    assert [event] == [kept["data"] for kept in await gateway.events()]
+
+
+@pytest.mark.parametrize(
+    ("type", "expected"),
+    [("os/cpu", "os/cpu"), (None, "logspace.event"), ("", "logspace.event"), (5, "5")],
+)
+async def test_an_event_is_known_by_its_type_its_agent_and_its_time(gateway, type, expected):
+    await gateway.logspace([reading(type=type, timestamp="2015-05-18T16:07:00.5+02:00")])
+    [event] = await gateway.events()
+
+    assert ("event", expected, "localhost/os/cpu", "2015-05-18T14:07:00.500000Z") == (
+        event["kind"],
+        event["type"],
+        event["subject"],
+        event["time"],
+    )
+
+
+async def test_a_type_may_be_missing(gateway):
+    await gateway.logspace([{name: READING[name] for name in READING if name != "type"}])
+
+    assert ["logspace.event"] == [event["type"] for event in await gateway.events()]
+
+
+async def test_bare_and_quoted_numbers_that_are_none_are_kept_as_strings(gateway):
+    text = json.dumps(reading(double_properties={"d": 0}, float_properties={"f": ["NaN"]}))
+    text = text.replace('"d": 0', '"d":[NaN,Infinity,-Infinity,1.5]')
+    answer = await gateway.logspace(f"[{text}]".encode())
+    [event] = await gateway.events()
+
+    assert 202 == answer.status
+    assert ["NaN", "Infinity", "-Infinity", 1.5] == event["data"]["double-properties"]["d"]
+    assert {"f": ["NaN"]} == event["data"]["float-properties"]
+
+
+async def test_an_event_beside_one_with_nan_keeps_its_text_to_the_character(gateway):
+    plain = json.dumps(READING).encode()[:-1] + b' ,\n"double-properties":{"d":2.50E0} }'
+    odd = json.dumps(reading(id="2")).encode()[:-1] + b',"float-properties":{"f":NaN}}'
+    await gateway.logspace(b"[" + plain + b"," + odd + b"]")
+    records = [record async for _, record in gateway.gateway._store.read(Selection())]
+
+    assert plain.decode() == records[0].data
+    assert 2 == len(records)
+
+
+@pytest.mark.parametrize(
+    ("event", "path"),
+    [
+        (reading(id=""), "id"),
+        (reading(id=None), "id"),
+        (reading(id=5), "id"),
+        (reading(system=""), "system"),
+        (reading(system="a\x00"), "system"),
+        (reading(agent_id=None), "agent-id"),
+        (reading(agent_id="\udfff"), "agent-id"),
+        (reading(type="a\x00"), "type"),
+        (reading(type=["a"]), "type"),
+        (reading(timestamp="2015-05-18T14:07:00"), "timestamp"),
+        (reading(timestamp="2015-13-40T25:61:61.123Z"), "timestamp"),
+        (reading(timestamp=1431957600), "timestamp"),
+        (reading(boolean_properties={"a": "true"}), "boolean-properties.a"),
+        (reading(date_properties={"a": [5]}), "date-properties.a[0]"),
+        (reading(double_properties={"a": "1.5"}), "double-properties.a"),
+        (reading(float_properties={"a": [1.5, None]}), "float-properties.a[1]"),
+        (reading(integer_properties={"a": 1.9}), "integer-properties.a"),
+        (reading(integer_properties={"a": 2**31}), "integer-properties.a"),
+        (reading(integer_properties={"\ud800": "x"}), "integer-properties.\\ud800"),
+        (reading(long_properties={"a": [2**63]}), "long-properties.a[0]"),
+        (reading(string_properties={"a": 5}), "string-properties.a"),
+        (reading(string_properties={"a": None}), "string-properties.a"),
+        (reading(string_properties=[]), "string-properties"),
+    ],
+)
+async def test_a_fault_is_answered_with_its_path_and_kept_in_quarantine(gateway, event, path):
+    answer = await gateway.logspace([event])
+    [kept] = await gateway.events()
+
+    assert (400, "INVALID_EVENTS") == (answer.status, answer.json["type"])
+    assert [f"[0].{path}"] == [one["path"] for one in answer.json["parameters"]["errors"]]
+    assert ("rejected", event) == (kept["kind"], json.loads(kept["data"]["raw"]))
+
+
+@pytest.mark.parametrize(
+    "wrong", [b"{}", b"null", b"5", b"[]", b"NaN", b'{"a":' * 900 + b"1" + b"}" * 900]
+)
+async def test_an_element_that_is_no_event_does_not_fail_its_batch(gateway, wrong):
+    answer = await gateway.logspace(b"[" + json.dumps(READING).encode() + b"," + wrong + b"]")
+
+    assert (202, "1") == (answer.status, answer.headers["Gateway-Rejected"])
+    assert ["event", "rejected"] == sorted(event["kind"] for event in await gateway.events())
+
+
+@pytest.mark.parametrize("on_invalid", ["accept", "quarantine", "refuse"])
+async def test_a_batch_without_any_event_is_answered_as_the_operator_says(running, on_invalid):
+    status, kept = {"accept": (202, 1), "quarantine": (400, 1), "refuse": (400, 0)}[on_invalid]
+    async with running({"logspace": {"on_invalid": on_invalid}}) as gateway:
+        assert status == (await gateway.logspace([{"id": "poison"}])).status
+        assert kept == len(await gateway.events(kind="rejected"))
+
+
+async def test_a_repeated_id_is_stored_once_and_the_first_one_wins(gateway):
+    first, second = reading(marker="1"), reading(marker="2")
+    answers = [await gateway.logspace(batch) for batch in ([first, second], [second], [first])]
+
+    assert [202, 202, 202] == [answer.status for answer in answers]
+    assert ["1", "1", "1"] == [answer.headers["Gateway-Duplicate"] for answer in answers]
+    assert [first] == [event["data"] for event in await gateway.events()]
+
+
+async def test_ids_that_a_database_might_confuse_are_different(gateway):
+    ids = ["a", "A", "a\x00", "a\x00b", " a", "\ud800", "\ud801", "á", "a\u0301", "\\ud800"]
+    await gateway.logspace([reading(id=one) for one in ids])
+
+    assert ids == [event["data"]["id"] for event in await gateway.events()]
+
+
+async def test_the_same_id_in_two_spaces_is_two_events(running):
+    spaces = [{"tenant": "a", "tokens": ["a"]}, {"tenant": "b", "tokens": ["b", "b2"]}]
+    async with running({"logspace": {"spaces": spaces}}) as gateway:
+        for token in ("a", "b", "b2"):
+            await gateway.send("PUT", "/events", [READING], {"logspace.space-token": token})
+
+        assert ["a", "b"] == [event["tenant"] for event in await gateway.events()]
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (
+            {},
+            b'{"type":"MISSING_SPACE_TOKEN","message":"Missing header \'logspace.space-token\'.",'
+            b'"parameters":{}}',
+        ),
+        (
+            {"logspace.space-token": " "},
+            b'{"type":"MISSING_SPACE_TOKEN","message":"Missing header \'logspace.space-token\'.",'
+            b'"parameters":{}}',
+        ),
+        (
+            {"LOGSPACE.SPACE-TOKEN": "n'o\"p<e"},
+            b'{"type":"INVALID_SPACE_TOKEN","message":"Unrecognized space-token \'n\'o\\"p<e\'.",'
+            b'"parameters":{"space-token":"n\'o\\"p<e"}}',
+        ),
+        (
+            {"logspace.space-token": "Development"},
+            b'{"type":"INVALID_SPACE_TOKEN","message":"Unrecognized space-token \'Development\'.",'
+            b'"parameters":{"space-token":"Development"}}',
+        ),
+    ],
+)
+async def test_the_answers_to_a_wrong_token_are_the_hqs_to_the_byte(gateway, headers, expected):
+    answer = await gateway.send("PUT", "/events", b"garbage", headers)
+
+    assert (403, "application/json") == (answer.status, answer.headers["Content-Type"])
+    assert expected == answer.body
+    assert "WWW-Authenticate" not in answer.headers
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"elements":[]}', b"", b"null", b'"x"'])
+async def test_a_query_is_no_upload(gateway, body):
+    token = {"logspace.space-token": "development"}
+    answer = await gateway.send("POST", "/events", body, token)
+
+    assert (400, "INVALID_EVENTS") == (answer.status, answer.json["type"])
+
+
+async def test_a_byte_order_mark_and_space_around_the_array_do_not_matter(gateway):
+    text = json.dumps([READING], ensure_ascii=False).encode("utf-8-sig") + b"\r\n "
+
+    assert 202 == (await gateway.logspace(text)).status
+    assert [READING] == [event["data"] for event in await gateway.events()]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-be"])
+async def test_other_encodings_than_utf8_are_refused(gateway, encoding):
+    assert 400 == (await gateway.logspace(json.dumps([READING]).encode(encoding))).status
+
+
+async def test_a_thousand_events_are_one_batch(gateway):
+    events = [reading(id=str(at), string_properties={"s": ["x" * 700]}) for at in range(1000)]
+    events[500]["timestamp"] = "never"
+    answer = await gateway.logspace(events)
+
+    assert (202, "1") == (answer.status, answer.headers["Gateway-Rejected"])
+    assert 999 == len(await gateway.events(kind="event"))
+    [rejected] = await gateway.events(kind="rejected")
+    assert "500" == json.loads(rejected["data"]["raw"])["id"]
+
+
+@pytest.mark.parametrize("accept", ["text/html", "*/*", ""])
+async def test_what_the_client_accepts_or_calls_its_body_does_not_matter(gateway, accept):
+    sent = {"Accept": accept, "Content-Type": "application/x-www-form-urlencoded"}
+
+    assert 202 == (await gateway.logspace([READING], **sent)).status
