@@ -133,7 +133,8 @@ class DeviceAdapter:
     def _canonical(self, tenant: Any, given: str) -> str:
         """The device that an id names; a serial number is an alias, and ids compare exactly."""
         if given.startswith(SERIAL):
-            return str(tenant.serials.get(given[len(SERIAL) :], given))
+            serial = given[len(SERIAL) :]
+            return str(tenant.serials[serial]) if serial in tenant.serials else given
         return given
 
     def provisioned(self, inbound: Inbound) -> tuple[str, str] | None:
