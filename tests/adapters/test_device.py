@@ -1,0 +1,272 @@
+"""The tenant/device endpoint: its test vectors, by their numbers, and what they leave open."""
+
+import asyncio
+import json
+
+import pytest
+
+from tests.adapters.reports import KEY, MISSING, E, altered, assert_error, events
+from tests.system.wire import locked
+
+
+def pages_example():
+    return b"""{
+    typeId: 0045,
+    description: ,
+    appKey: "IPSO-SFHWREG-ASDEGFE-SDGACXV-BSDF",
+    severity: 3,
+    data: {
+            source:"Software",
+            version:2.5,
+            active:true
+    },
+    timestamp: 1440014969567
+}"""
+
+
+async def test_1_an_event_is_created(gateway):
+    answer = await gateway.device(E)
+
+    assert (201, {}) == (answer.status, answer.json)
+    assert "Location" not in answer.headers
+    assert [E] == await events(gateway)
+
+
+async def test_2_a_repeat_with_members_reordered_is_a_conflict(gateway):
+    await gateway.device(E)
+    shuffled = {**dict(reversed(E.items())), "data": dict(reversed(E["data"].items()))}
+
+    assert_error(await gateway.device(shuffled), 409, 6)
+    assert 1 == len(await events(gateway))
+
+
+@pytest.mark.parametrize("alias", ["sn-!-ABCDEFGHIJ12", "sn-%21-ABCDEFGHIJ12"])
+async def test_3_a_serial_number_is_the_same_device(gateway, alias):
+    await gateway.device(E)
+
+    assert_error(await gateway.device(E, device=alias), 409, 6)
+    assert 201 == (await gateway.device(altered(timestamp=1), device=alias)).status
+    assert ["D1", "D1"] == [event["subject"] for event in await gateway.events()]
+
+
+@pytest.mark.parametrize("active", [1, 1.0, "true", None, [True]])
+async def test_4_a_value_of_another_type_makes_another_event(gateway, active):
+    await gateway.device(E)
+
+    assert 201 == (await gateway.device(altered(data={**E["data"], "active": active}))).status
+
+
+async def test_5_the_same_number_written_otherwise_is_a_conflict(gateway):
+    await gateway.device(E)
+    text = json.dumps(E).encode().replace(b"2.5", b"2.50")
+
+    assert_error(await gateway.device(text), 409, 6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"severity": 4},
+        {"description": "x"},
+        {"appId": "x"},
+        {"typeId": "45"},
+        {"timestamp": 1440014969568},
+        {"data": {}},
+    ],
+)
+async def test_6_a_change_of_any_field_makes_another_event(gateway, change):
+    await gateway.device(E)
+
+    assert 201 == (await gateway.device(altered(**change))).status
+
+
+async def test_7_the_same_event_of_another_device_is_another_event(gateway):
+    await gateway.device(E)
+
+    assert 201 == (await gateway.device(E, device="D3")).status
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-Moki-TenantAPIToken": ""},
+        {"X-Moki-TenantAPIToken": "unknown"},
+        {"X-Moki-TenantAPIToken": "k1"},
+        {"X-Moki-TenantAPIToken": "", "X-API-Key": "K1"},
+        {"x-moki-AppKey": "K1"},
+        {"Authorization": "Basic K1"},
+        {"Authorization": "Bearer"},
+        [("X-Moki-TenantAPIToken", "K1"), ("x-moki-tenantapitoken", "K2")],
+    ],
+)
+async def test_8_without_a_known_key_it_is_401(gateway, headers):
+    answer = await gateway.send("POST", "/rest/v1/api/tenants/T1/devices/D1/events", E, headers)
+
+    assert_error(answer, 401, 0)
+    assert 'ApiKey realm="events"' == answer.headers["WWW-Authenticate"]
+    assert answer.json["message"].startswith("Invalid license")
+
+
+async def test_9_a_key_of_another_tenant_is_403(gateway):
+    assert_error(await gateway.device(E, tenant="T2", device="D2"), 403, 0)
+
+
+@pytest.mark.parametrize(("hide", "status", "error"), [(False, 404, 4), (True, 403, 0)])
+async def test_10_an_unknown_tenant_is_404_unless_tenants_are_hidden(running, hide, status, error):
+    async with running({"device": {"hide_foreign_tenants": hide}}) as gateway:
+        for tenant in ("unknown", "t1", "T1%20", "%ff", "%00", "T%2F1", ""):
+            assert_error(await gateway.device(E, tenant=tenant), status, error)
+
+
+@pytest.mark.parametrize(
+    "device", ["nope", "D2", "d1", "D1%20", "%FF", "D%2F1", "", "sn-!-x", "D1%00", "sn-!-D1", ".."]
+)
+@pytest.mark.parametrize("body", [E, b"garbage"])
+async def test_11_and_12_an_unknown_device_is_404_whatever_the_body(gateway, device, body):
+    assert_error(await gateway.device(body, device=device), 404, 5)
+    assert [] == await gateway.events()
+
+
+async def test_13_the_key_is_checked_before_tenant_and_body(gateway):
+    path = "/rest/v1/api/tenants/unknown/devices/nope/events"
+
+    assert_error(await gateway.send("POST", path, b"garbage"), 401, 0)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
+async def test_14_any_method_but_post_is_405_before_everything_else(gateway, method):
+    path = "/rest/v1/api/tenants/unknown/devices/nope/events"
+    answer = await gateway.send(method, path, headers={"X-HTTP-Method-Override": "POST"})
+
+    assert_error(answer, 405, 6)
+    assert "POST" == answer.headers["Allow"]
+
+
+async def test_15_the_pages_example_to_the_letter_is_no_json(gateway):
+    assert_error(await gateway.device(pages_example()), 400, 6)
+
+
+async def test_18_an_app_key_is_recorded_as_app_id(gateway):
+    answer = await gateway.device(altered(appId=MISSING, appKey=E["appId"]))
+
+    assert 201 == answer.status
+    assert [E] == await events(gateway)
+    assert_error(await gateway.device(E), 409, 6)
+
+
+async def test_18_beside_an_app_id_an_app_key_is_not_stored(gateway):
+    assert 201 == (await gateway.device({"appKey": "secret", **E})).status
+    assert [E] == await events(gateway)
+
+
+async def test_18_an_app_key_is_refused_where_the_operator_says_so(running):
+    async with running({"device": {"accept_app_key": False}}) as gateway:
+        answer = await gateway.device(altered(appId=MISSING, appKey="secret"))
+        [kept] = await gateway.events()
+
+        assert_error(answer, 400, 6)
+        assert "appId" in answer.json["message"]
+        assert "secret" not in json.dumps(kept) + str(answer.body)
+
+
+@pytest.mark.parametrize("body", [b'{"appKey":"secret"', b'{appKey: secret, x: "y"}'])
+async def test_18_an_app_key_does_not_even_reach_the_quarantine(gateway, body):
+    assert_error(await gateway.device(body), 400, 6)
+    [kept] = await gateway.events()
+
+    assert "secret" not in json.dumps(kept)
+
+
+DUMPED = json.dumps(E).encode()
+DEEP = b'{"a":' * 64 + b"1" + b"}" * 64
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + DUMPED + b"]",
+        b"",
+        b" ",
+        DUMPED.replace(b"2.5", b"NaN"),
+        DUMPED.replace(b"2.5", b"-Infinity"),
+        DUMPED.replace(b"2.5", b"1e400"),
+        DUMPED.replace(b"2.5", b"9" * 5000),
+        DUMPED.replace(b"2.5", DEEP),
+        DUMPED.replace(b"2.5", b"[" * 5000 + b"]" * 5000),
+        DUMPED.replace(b"2.5", rb'"\ud800"'),
+        DUMPED.replace(b"source", rb"\ud800"),
+        DUMPED.replace(b"Software", b"\xff"),
+        DUMPED + b"{}",
+        DUMPED[:-1],
+        b"\xef\xbb\xbf" + DUMPED,
+        DUMPED.decode().encode("utf-16"),
+        DUMPED.decode().encode("utf-16-le"),
+        b"null",
+        b'"x"',
+        rb'{"\ud800":1}',
+    ],
+)
+async def test_23_what_is_no_object_of_json_is_400(gateway, body):
+    assert_error(await gateway.device(body), 400, 6)
+    assert [] == await events(gateway)
+
+
+async def test_23_of_a_duplicate_member_the_last_one_counts(gateway):
+    twice = b'{"severity":9,' + DUMPED[1:-1] + b',"severity":5}'
+
+    assert 201 == (await gateway.device(twice)).status
+    assert [5] == [event["severity"] for event in await events(gateway)]
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"), [("/", 201), ("/?a=b", 201), ("//", 404), ("/x", 404)]
+)
+async def test_24_one_trailing_slash_is_the_same_address(gateway, ending, status):
+    path = f"/rest/v1/api/tenants/T1/devices/D1/events{ending}"
+
+    assert status == (await gateway.send("POST", path, E, KEY)).status
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("", 201),
+        ("application/json", 201),
+        ("application/json; charset=utf-8", 201),
+        ('APPLICATION/JSON;a=b; Charset="UTF-8"', 201),
+        ("application/vnd.moki+json", 201),
+        ("application/json; charset=latin-1", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("text/plain", 415),
+        ("text/json", 415),
+    ],
+)
+async def test_25_the_media_type_is_json_or_absent(gateway, content_type, status):
+    answer = await gateway.device(E, **{"Content-Type": content_type})
+
+    assert status == answer.status
+    if status == 415:
+        assert_error(answer, 415, 6)
+        assert "application/json" in answer.json["message"]
+
+
+async def test_26_of_fifty_copies_at_once_one_is_created(gateway):
+    answers = await asyncio.gather(*(gateway.device(E) for _ in range(50)))
+
+    assert [201] + [409] * 49 == sorted(answer.status for answer in answers)
+    assert [E] == await events(gateway)
+
+
+async def test_27_while_the_store_is_down_events_are_queued_or_if_need_be_refused(
+    running, tmp_path
+):
+    async with running() as gateway:
+        with locked(tmp_path / "events.db"):
+            queued = await gateway.device(E)
+            assert (202, {}) == (queued.status, queued.json)
+            assert_error(await gateway.device(E), 409, 6)
+            with locked(tmp_path / "spool.db"):
+                answer = await gateway.device(altered(severity=1))
+                assert_error(answer, 503, -1)
+                assert int(answer.headers["Retry-After"]) > 0

@@ -1,0 +1,94 @@
+"""What the test vectors of the tenant/device endpoint leave open, and what options change."""
+
+import pytest
+
+from tests.adapters.reports import KEY, MISSING, E, altered, assert_error, events
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-API-Key": "K1"},
+        {"Authorization": "Bearer K1"},
+        {"authorization": "bearer  K1 "},
+        {"x-moki-tenantapitoken": "K1", "X-API-Key": "wrong"},
+        [("X-Moki-TenantAPIToken", "K1"), ("X-Moki-TenantAPIToken", "K1")],
+    ],
+)
+async def test_the_first_of_the_keys_headers_that_is_there_decides(gateway, headers):
+    path = "/rest/v1/api/tenants/T1/devices/D1/events"
+    sent = [*(headers.items() if isinstance(headers, dict) else headers), *list(KEY.items())[1:]]
+
+    assert 201 == (await gateway.send("POST", path, E, sent)).status
+
+
+async def test_a_key_for_some_devices_opens_no_others(running):
+    keys = [{"key": "K1", "tenants": ["T1"], "devices": ["D1"]}]
+    async with running({"device": {"keys": keys}}) as gateway:
+        assert 201 == (await gateway.device(E, device="sn-!-ABCDEFGHIJ12")).status
+        assert_error(await gateway.device(E, device="D3"), 403, 0)
+        assert_error(await gateway.device(E, device="nope"), 404, 5)
+
+
+def tenant(**options):
+    return {"device": {"tenants": [{"tenant": "T1", "devices": ["D1"], **options}]}}
+
+
+async def test_an_open_tenant_creates_a_device_with_its_first_valid_event(running):
+    async with running(tenant(provisioning="open", max_devices=1)) as gateway:
+        assert_error(await gateway.device(altered(severity=9), device="new"), 400, 6)
+        assert 201 == (await gateway.device(E, device="new")).status
+        assert_error(await gateway.device(E, device="new"), 409, 6)
+        assert_error(await gateway.device(E, device="one%20too%20many"), 404, 5)
+        assert_error(await gateway.device(E, device="%ff"), 404, 5)
+    async with running(tenant(provisioning="open", max_devices=1)) as gateway:
+        assert_error(await gateway.device(E, device="new"), 409, 6)
+
+
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=5, Respond-Async;foo=bar"])
+async def test_who_prefers_an_answer_at_once_gets_202(gateway, prefer):
+    answer = await gateway.device(E, Prefer=prefer)
+
+    assert (202, "respond-async") == (answer.status, answer.headers["Preference-Applied"])
+    assert_error(await gateway.device(E), 409, 6)
+
+
+async def test_a_queued_tenant_is_answered_from_the_spool(running):
+    async with running(tenant(acknowledge="queued")) as gateway:
+        assert 202 == (await gateway.device(E)).status
+        assert_error(await gateway.device(E), 409, 6)
+
+
+@pytest.mark.parametrize("description", [None, MISSING])
+async def test_a_missing_description_is_blank_where_the_operator_says_so(running, description):
+    async with running({"device": {"lenient_description": True}}) as gateway:
+        assert 201 == (await gateway.device(altered(description=description))).status
+        assert_error(await gateway.device(E), 409, 6)
+
+
+async def test_a_conflict_may_be_one_of_the_instant_alone(running):
+    async with running({"device": {"conflict": "instant"}}) as gateway:
+        assert 201 == (await gateway.device(E)).status
+        assert_error(await gateway.device(altered(severity=1, data={})), 409, 6)
+        assert 201 == (await gateway.device(altered(typeId="45"))).status
+
+
+async def test_a_time_too_far_ahead_is_refused_where_the_operator_says_so(running):
+    async with running({"device": {"max_future_ms": 1000}}) as gateway:
+        assert 201 == (await gateway.device(E)).status
+        answer = await gateway.device(altered(timestamp=253402300799999))
+        assert_error(answer, 400, 6)
+        assert "timestamp" in answer.json["message"]
+
+
+async def test_all_faults_are_named_in_the_order_of_the_table(gateway):
+    message = (await gateway.device({"timestamp": "x", "extra": 1})).json["message"]
+    names = ["typeId", "description", "appId", "severity", "data", "timestamp"]
+
+    assert names == sorted(names, key=lambda name: message.index(f"{name}:"))
+
+
+async def test_unknown_members_are_kept_and_are_no_part_of_the_duplicate_check(gateway):
+    assert 201 == (await gateway.device({**E, "x": 1})).status
+    assert_error(await gateway.device({**E, "x": 2}), 409, 6)
+    assert [{**E, "x": 1}] == await events(gateway)
