@@ -4,8 +4,10 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +59,15 @@ def stored(process: Process, count: int, *options: str) -> list[dict[str, Any]]:
     return eventually(lambda: process.export(*options), lambda records: len(records) >= count)
 
 
-def requests(process: Process, method: str, path: str) -> list[dict[str, Any]]:
-    """The gateway's log lines of the requests for *path*."""
-    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
-    return [line for line in lines if (line.get("method"), line.get("path")) == (method, path)]
+def requests(process: Process, method: str, path: str, at_least: int = 1) -> list[dict[str, Any]]:
+    """The gateway's log lines of the requests for *path*; they follow the answers by a little."""
+
+    def look() -> list[dict[str, Any]]:
+        text, _, _ = process.log.read_bytes().rpartition(b"\n")
+        lines = [json.loads(line) for line in text.splitlines()]
+        return [line for line in lines if (line.get("method"), line.get("path")) == (method, path)]
+
+    return eventually(look, lambda lines: len(lines) >= at_least)
 
 
 def keep_port(process: Process) -> Process:
@@ -70,6 +77,26 @@ def keep_port(process: Process) -> Process:
     config = process.config.read_text()
     process.config.write_text(config.replace("127.0.0.1:0", f"127.0.0.1:{port}", 1))
     return process
+
+
+HOLD_THE_LOCK = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def locked(process: Process) -> Iterator[None]:
+    """Another process holds the lock that writing to the store takes."""
+    command = [sys.executable, "-c", HOLD_THE_LOCK, str(process.folder / "events.db")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert b"held\n" == holder.stdout.readline()
+        yield
+        holder.communicate()
 
 
 class Script:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.clients import documents
-from tests.clients.conftest import requests, stored
+from tests.clients.conftest import locked, requests, stored
 from tests.clients.documents import instant, told, without
 from tests.conftest import Process
 
@@ -81,3 +81,17 @@ def test_events_are_sent_compressed_and_answered_with_201(process: Process, pyth
 
     assert 300 == len(stored(process, 300))
     assert [201] == [line["status"] for line in requests(process, "POST", "/v1/events/batch")]
+
+
+def test_events_sent_while_the_store_is_locked_are_taken_and_stored_later(process: Process, python):
+    process.start()
+    client = python("moesifapi_client.py")
+    client.ask(["create_event", documents.BARE])
+    with locked(process):
+        client.ask(["create_event", documents.EVENT])
+        client.ask(["create_events_batch", [documents.EVENT, documents.BASE64]])
+        assert 1 == len(process.export())
+
+    sent = [documents.BARE, documents.EVENT, documents.EVENT, documents.BASE64]
+    kept = [without(told(record["data"]), "transaction_id") for record in stored(process, 4)]
+    assert list(map(told, sent)) == kept
