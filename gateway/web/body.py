@@ -69,7 +69,8 @@ async def _receive(request: BaseRequest, limit: int, timeout: float) -> bytes:
 
 
 def _inflater(request: BaseRequest) -> Inflate | None:
-    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    # Repeated headers are one list (RFC 9110), and a list of codings is none that we know.
+    coding = ",".join(request.headers.getall("Content-Encoding", ())).strip().lower()
     if coding in ("", "identity"):
         return None
     inflate = _CODINGS.get(coding)
