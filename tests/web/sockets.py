@@ -1,0 +1,82 @@
+"""HTTP by hand, for what a client library would not do."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from tests.adapters.speakers import SPEAKERS
+
+
+class Heard(msgspec.Struct):
+    """One answer as it came over the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Line:
+    """One connection to the gateway."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def say(self, *parts: bytes) -> None:
+        self._writer.write(b"".join(parts))
+        await self._writer.drain()
+
+    async def hear(self, *, bodiless: bool = False) -> Heard:
+        """Read one answer; *bodiless* where it is to have no body whatever its head says."""
+        async with asyncio.timeout(20):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            line, *pairs = head.decode("latin-1").strip().split("\r\n")
+            headers = {name.lower(): value for name, value in (p.split(": ", 1) for p in pairs)}
+            length = 0 if bodiless else int(headers.get("content-length", "0"))
+            body = await self._reader.readexactly(length)
+        return Heard(int(line.split(" ")[1]), headers, body)
+
+    async def ended(self) -> bool:
+        """Whether the gateway ends the connection, and says nothing more before."""
+        async with asyncio.timeout(20):
+            return await self._reader.read() == b""
+
+
+@asynccontextmanager
+async def connected(gateway: Any) -> AsyncIterator[Line]:
+    reader, writer = await asyncio.open_connection(*gateway.gateway.address)
+    try:
+        yield Line(reader, writer)
+    finally:
+        writer.close()
+
+
+def head(method: str, target: str, *headers: str, version: str = "1.1") -> bytes:
+    """The head of a request."""
+    lines = [f"{method} {target} HTTP/{version}", "Host: gateway", *headers, "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def upload(body: bytes, *headers: str, dialect: str = "logspace", version: str = "1.1") -> bytes:
+    """A whole request of a known client, with its length."""
+    return start(f"Content-Length: {len(body)}", *headers, dialect=dialect, version=version) + body
+
+
+def start(*headers: str, dialect: str = "logspace", version: str = "1.1") -> bytes:
+    """The head of a request of a known client, without a length."""
+    speaker = SPEAKERS[dialect]
+    known = [f"{name}: {value}" for name, value in speaker.credential.items()]
+    return head(speaker.method, speaker.path, *known, *headers, version=version)
+
+
+def chunked(*pieces: bytes) -> bytes:
+    """Pieces in the chunked coding, its end included."""
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (*pieces, b""))

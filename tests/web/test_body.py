@@ -1,0 +1,155 @@
+"""Bodies: inflated within a bound, and refused where they are not what they say."""
+
+import asyncio
+import gzip
+import json
+import tracemalloc
+import zlib
+
+import brotli
+import pytest
+
+from tests.adapters.speakers import READING
+
+try:
+    from compression import zstd
+except ImportError:
+    from backports import zstd
+
+LIMIT = 2000
+SMALL = {"logspace": {"max_body": LIMIT}}
+BATCH = json.dumps([READING]).encode()
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+CODINGS = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "deflate, bare": raw_deflate,
+    "zstd": zstd.compress,
+    "br": brotli.compress,
+}
+EACH = pytest.mark.parametrize("coding", sorted(CODINGS))
+
+
+def packed(coding: str, body: bytes) -> tuple[bytes, dict[str, str]]:
+    return CODINGS[coding](body), {"Content-Encoding": coding.split(",", maxsplit=1)[0]}
+
+
+def batch_of(size: int) -> bytes:
+    """A batch whose text has *size* bytes."""
+    return BATCH + b" " * (size - len(BATCH))
+
+
+@EACH
+async def test_a_compressed_body_is_inflated(gateway, coding):
+    body, headers = packed(coding, BATCH)
+
+    assert 202 == (await gateway.logspace(body, **headers)).status
+    assert [READING] == [event["data"] for event in await gateway.events()]
+
+
+@pytest.mark.parametrize("coding", ["identity", "", " GZIP ", "Zstd"])
+async def test_a_coding_is_known_whatever_its_case(gateway, coding):
+    pack = {"gzip": gzip.compress, "zstd": zstd.compress}.get(coding.strip().lower(), bytes)
+
+    assert 202 == (await gateway.logspace(pack(BATCH), **{"Content-Encoding": coding})).status
+
+
+@pytest.mark.parametrize("codings", [["gzip", "br"], ["identity", "gzip"], ["gzip", "gzip"]])
+async def test_several_codings_at_once_are_not_supported(gateway, codings):
+    headers = [("Content-Encoding", coding) for coding in codings]
+    headers.append(("logspace.space-token", "development"))
+    answer = await gateway.send("PUT", "/events", gzip.compress(BATCH), headers)
+
+    assert (415, "UNSUPPORTED_ENCODING") == (answer.status, answer.json["type"])
+
+
+@EACH
+@pytest.mark.parametrize(("size", "status"), [(LIMIT, 202), (LIMIT + 1, 413)])
+async def test_the_limit_counts_the_inflated_bytes(running, coding, size, status):
+    body, headers = packed(coding, batch_of(size))
+    async with running(SMALL) as gateway:
+        assert status == (await gateway.logspace(body, **headers)).status
+        assert status == (await gateway.logspace(batch_of(size))).status
+
+
+@EACH
+async def test_a_body_cut_short_anywhere_is_400(gateway, coding):
+    body, headers = packed(coding, BATCH)
+    for end in range(len(body)):
+        answer = await gateway.logspace(body[:end], **headers)
+
+        assert (400, "INVALID_EVENTS") == (answer.status, answer.json["type"])
+    assert [] == await gateway.events(kind="event")
+
+
+@EACH
+@pytest.mark.parametrize("tail", [b"\0", b"[]", b"the same again"])
+async def test_bytes_after_the_stream_are_400(gateway, coding, tail):
+    body, headers = packed(coding, BATCH)
+    answer = await gateway.logspace(body + (body if tail.startswith(b"the") else tail), **headers)
+
+    assert (400, "INVALID_EVENTS") == (answer.status, answer.json["type"])
+    assert [] == await gateway.events()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd with a checksum"])
+async def test_a_body_with_one_bit_turned_over_is_never_taken_for_what_it_was(gateway, coding):
+    if coding.startswith("zstd"):
+        options = {zstd.CompressionParameter.checksum_flag: 1}
+        body, headers = zstd.compress(BATCH, options=options), {"Content-Encoding": "zstd"}
+    else:
+        body, headers = packed(coding, BATCH)
+    for at in range(12, len(body), 5):
+        wrong = bytearray(body)
+        wrong[at] ^= 0x10
+
+        assert 400 == (await gateway.logspace(bytes(wrong), **headers)).status
+
+
+@EACH
+async def test_a_bomb_is_refused_without_being_inflated_whole(running, coding):
+    bomb, headers = packed(coding, b"[" + b" " * 100_000_000)
+    assert len(bomb) < 500_000
+    async with running({"logspace": {"max_body": 1_000_000}}) as gateway:
+        tracemalloc.start()
+        try:
+            answer = await gateway.logspace(bomb, **headers)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert (413, "BODY_TOO_LARGE") == (answer.status, answer.json["type"])
+    assert peak < 10_000_000
+
+
+async def test_a_bomb_within_a_bomb_is_inflated_once(gateway):
+    inner = gzip.compress(b" " * 1_000_000)
+    answer = await gateway.logspace(gzip.compress(inner), **{"Content-Encoding": "gzip"})
+
+    assert 400 == answer.status
+
+
+async def test_a_zstd_window_larger_than_http_clients_have_is_refused(gateway):
+    options = {zstd.CompressionParameter.window_log: 27}
+    stream = zstd.ZstdCompressor(options=options)
+    body = stream.compress(BATCH) + stream.flush()
+    answer = await gateway.logspace(body, **{"Content-Encoding": "zstd"})
+
+    assert (400, "INVALID_EVENTS") == (answer.status, answer.json["type"])
+
+
+async def test_while_many_bombs_are_refused_others_are_answered(running):
+    body, headers = packed("gzip", b" " * 20_000_000)
+    async with running({"logspace": {"max_body": 1_000_000}}) as gateway:
+        answers = await asyncio.gather(
+            *(gateway.logspace(body, **headers) for _ in range(20)), gateway.logspace(BATCH)
+        )
+
+    assert [413] * 20 + [202] == [answer.status for answer in answers]

@@ -1,0 +1,210 @@
+"""Addresses: whose they are, what they name, and that no spelling of one leads elsewhere."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.adapters import ADAPTERS
+from gateway.app import dialects
+from gateway.config import settle
+from gateway.web.routes import Routes, decode_segment, normal
+from tests.adapters.speakers import REPORT
+from tests.conftest import CONFIG
+from tests.web.sockets import connected, head, start
+
+SETTINGS = settle(CONFIG, dialects(ADAPTERS))
+ROUTES = Routes([adapter(SETTINGS[adapter.dialect]) for adapter in ADAPTERS])
+DEVICE = "/rest/v1/api/tenants/T1/devices/D1/events"
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("/events", "/events"),
+        ("/events/", "/events"),
+        ("/events//", "/events/"),
+        ("//events", "/events"),
+        ("///events/", "/events"),
+        ("/a//b", "/a//b"),
+        ("/events?a=/b/", "/events"),
+        ("/events#x", "/events"),
+        ("/events/?a", "/events"),
+        ("/%2Fevents", "/%2Fevents"),
+        ("/%65vents", "/%65vents"),
+        ("http://host:80/events", "/events"),
+        ("http://host//events?x", "/events"),
+        ("https://host", "/"),
+        ("https://host?x=/events", "/"),
+        ("https://host#/events", "/"),
+        ("/", "/"),
+        ("//", "/"),
+        ("*", "/"),
+        ("host:443", "/"),
+    ],
+)
+def test_a_target_has_one_normal_path(target, expected):
+    assert expected == normal(target)
+
+
+@given(st.text(st.sampled_from("/ae%2F?#:.*")).filter(bool))
+def test_a_normal_path_begins_with_one_slash_and_has_no_query(target):
+    path = normal(target)
+
+    assert path.startswith("/")
+    assert not path.startswith("//")
+    assert not set("?#") & set(path)
+
+
+@pytest.mark.parametrize(
+    ("segment", "expected"),
+    [
+        ("D1", "D1"),
+        ("sn-%21-X", "sn-!-X"),
+        ("sn-!-X", "sn-!-X"),
+        ("%C3%A9", "é"),
+        ("a%20b", "a b"),
+        ("a+b", "a+b"),
+        ("%2525", "%25"),
+        ("%2e%2e", ".."),
+    ],
+)
+def test_a_segment_is_decoded_once(segment, expected):
+    assert expected == decode_segment(segment)
+
+
+@pytest.mark.parametrize(
+    "segment",
+    ["", "%2F", "a%2fb", "%00", "a%0A", "%7F", "%C2%85", "%ff", "%C3", "%ED%A0%80", "%E2%80%A8"],
+)
+def test_a_segment_that_could_name_nothing_is_empty(segment):
+    assert "" == decode_segment(segment)
+
+
+@pytest.mark.parametrize(
+    ("path", "dialect"),
+    [
+        ("/v1/events", "moesif"),
+        ("/collector/v1/events/batch", "moesif"),
+        ("/moesifapi/events", "moesif"),
+        ("/events", "logspace"),
+        ("/api/events", "logspace"),
+        (DEVICE, "device"),
+    ],
+)
+def test_an_address_belongs_to_one_dialect(path, dialect):
+    found = ROUTES.find(path)
+
+    assert found is not None
+    assert dialect == found.adapter.dialect
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/V1/events",
+        "/v1%2Fevents",
+        "/v1/event%73",
+        "/v1/events/batch/x",
+        "/Events",
+        "/rest/v1/api/tenants/T1/devices/D1",
+        "/rest/v1/api/tenants/T1/devices/D1/x/events",
+        "/rest/v1/api/tenants/T1/devices/D1/Events",
+        "/rest/v1/api/tenants%2FT1/devices/D1/events",
+        "/",
+        "",
+    ],
+)
+def test_an_address_that_is_written_otherwise_is_unknown(path):
+    assert ROUTES.find(path) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("T1/devices/D1", {"tenant": "T1", "device": "D1"}),
+        ("a%20b/devices/sn-%21-X", {"tenant": "a b", "device": "sn-!-X"}),
+        ("%ff/devices/D%2F1", {"tenant": "", "device": ""}),
+        ("/devices/", {"tenant": "", "device": ""}),
+    ],
+)
+def test_the_parameters_of_an_address_are_its_decoded_segments(path, params):
+    found = ROUTES.find(f"/rest/v1/api/tenants/{path}/events")
+
+    assert found is not None
+    assert params == found.params
+
+
+@pytest.mark.parametrize(
+    ("path", "dialect"),
+    [
+        ("/v1/nowhere", "moesif"),
+        ("/v1", "moesif"),
+        ("/health/x", "moesif"),
+        ("/eventsx", "logspace"),
+        ("/api", "logspace"),
+        ("/rest", "device"),
+        ("/rest/v2", "device"),
+    ],
+)
+def test_an_unknown_address_has_an_owner_by_its_prefix(path, dialect):
+    owner = ROUTES.owner(path)
+
+    assert owner is not None
+    assert dialect == owner.dialect
+
+
+@pytest.mark.parametrize("path", ["/", "/v2/events", "/v11", "/restful", "/metrics", "/livez"])
+def test_what_is_under_no_prefix_has_no_owner(path):
+    assert ROUTES.owner(path) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "words"),
+    [
+        ("http://anywhere/events", 202, None),
+        ("http://anywhere:81//events/?x", 202, None),
+        ("/events?x=%ff#y", 202, None),
+        ("/%65vents", 404, "title"),
+        ("/events%2F", 404, "type"),
+        ("/events;a=1", 404, "type"),
+        ("/api/%ff", 404, "type"),
+        ("/rest/%00", 404, "error"),
+        ("http://anywhere", 404, "title"),
+        ("/..", 404, "title"),
+        ("/../events", 404, "title"),
+        ("/v1/../events", 404, "title"),
+        ("/" + "x" * 4000, 404, "title"),
+    ],
+)
+async def test_any_target_is_found_or_refused_in_the_right_words(gateway, target, status, words):
+    request = start("Content-Length: 2").replace(b" /events ", f" {target} ".encode())
+    async with connected(gateway) as line:
+        await line.say(request, b"[]")
+        heard = await line.hear()
+
+    assert status == heard.status
+    assert words is None or words in heard.json
+
+
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/metrics", "/livez", "/readyz", "/favicon.ico"])
+async def test_the_public_listener_has_nothing_but_the_dialects(gateway, path):
+    answer = await gateway.send("GET", path)
+
+    assert (404, "application/problem+json") == (answer.status, answer.headers["Content-Type"])
+
+
+@pytest.mark.parametrize("target", [DEVICE, "/events", "/v1/events", "/nowhere", "/v1/nowhere"])
+async def test_head_gets_the_head_of_the_answer_and_no_body(gateway, target):
+    async with connected(gateway) as line:
+        await line.say(head("HEAD", target), head("GET", target))
+        only_head, whole = await line.hear(bodiless=True), await line.hear()
+
+    assert whole.status == only_head.status
+    assert str(len(whole.body)) == only_head.headers["content-length"]
+
+
+@pytest.mark.parametrize("device", ["D1", "D%31", "%44%31"])
+async def test_a_device_is_the_same_however_its_id_is_encoded(gateway, device):
+    await gateway.device(REPORT)
+
+    assert 409 == (await gateway.device(REPORT, device=device)).status
