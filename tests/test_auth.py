@@ -1,0 +1,75 @@
+"""Who may speak."""
+
+import hashlib
+
+import pytest
+
+from gateway.adapter import Credential
+from gateway.auth import Keyring, digest_of, digest_text
+from gateway.errors import Reason, Refusal
+
+HASHED = "sha256:" + hashlib.sha256(b"hashed secret").hexdigest()
+
+
+@pytest.fixture
+def keyring() -> Keyring:
+    keyring = Keyring()
+    keyring.add("moesif", [Credential("plain secret", ["acme"], detail=7)])
+    keyring.add("moesif", [Credential(HASHED, ["other"]), Credential("tökén 🎉", ["acme"])])
+    keyring.add("logspace", [Credential("a token", ["space"])])
+    return keyring
+
+
+def refused(keyring: Keyring, dialect: str, secret: str | None) -> Reason:
+    with pytest.raises(Refusal) as refusal:
+        keyring.find(dialect, secret)
+    return refusal.value.reason
+
+
+def test_a_credential_is_found_by_its_secret(keyring):
+    assert (["acme"], 7) == (
+        keyring.find("moesif", "plain secret").tenants,
+        keyring.find("moesif", "plain secret").detail,
+    )
+    assert ["acme"] == keyring.find("moesif", "tökén 🎉").tenants
+
+
+def test_a_secret_configured_by_its_digest_is_presented_in_plain(keyring):
+    assert ["other"] == keyring.find("moesif", "hashed secret").tenants
+
+
+def test_knowing_a_digest_opens_nothing(keyring):
+    assert Reason.CREDENTIAL_UNKNOWN is refused(keyring, "moesif", HASHED)
+    assert Reason.CREDENTIAL_UNKNOWN is refused(keyring, "moesif", digest_text("plain secret"))
+
+
+@pytest.mark.parametrize("secret", [None, ""])
+def test_no_secret_is_missing(keyring, secret):
+    assert Reason.CREDENTIAL_MISSING is refused(keyring, "moesif", secret)
+
+
+@pytest.mark.parametrize("secret", ["Plain secret", "plain secret ", "x", "\udc80", "a" * 100_000])
+def test_another_secret_is_unknown(keyring, secret):
+    assert Reason.CREDENTIAL_UNKNOWN is refused(keyring, "moesif", secret)
+
+
+def test_a_secret_of_one_dialect_opens_no_other(keyring):
+    assert Reason.CREDENTIAL_UNKNOWN is refused(keyring, "logspace", "plain secret")
+    assert Reason.CREDENTIAL_UNKNOWN is refused(keyring, "device", "plain secret")
+
+
+def test_no_secret_is_kept_in_plain(keyring):
+    assert "" == keyring.find("moesif", "plain secret").secret
+    assert "plain secret" not in repr(vars(keyring))
+
+
+@pytest.mark.parametrize(
+    "text", ["sha256:", "sha256:abc", "sha256:" + "g" * 64, "sha256:" + "a" * 66]
+)
+def test_what_only_looks_like_a_digest_is_refused(text):
+    with pytest.raises(ValueError):
+        digest_of(text)
+
+
+def test_the_digest_form_of_a_digest_is_itself():
+    assert HASHED == digest_text("hashed secret") == digest_text(HASHED)

@@ -1,0 +1,88 @@
+"""What a quarantined record holds."""
+
+import json
+
+import pytest
+
+from gateway import quarantine
+from gateway.adapter import Head, Inbound, Rejected, Tenant
+from gateway.redact import Redactor, Rules
+from schemas import Problem
+from tests.records import NOW
+
+OPEN = Redactor(Rules(), {})
+STRICT = Redactor(Rules.of([], ["password"]), {})
+PROBLEMS = [Problem("request.time", "Missing data for required field.")]
+
+
+def inbound(body: bytes = b"") -> Inbound:
+    head = Head("POST", "/v1/events", {}, lambda name: None, lambda name: ())
+    return Inbound(head, Tenant("acme"), body, NOW, "192.0.2.1")
+
+
+def of_event(raw: bytes, redactor: Redactor = OPEN):
+    return quarantine.of_event("moesif", inbound(), Rejected(3, PROBLEMS, raw), redactor)
+
+
+def of_body(body: bytes, redactor: Redactor = OPEN):
+    return quarantine.of_body("moesif", inbound(body), Problem("", "Not JSON."), redactor)
+
+
+def test_an_event_is_kept_with_its_problems_and_its_text():
+    record = of_event(b'{"a": 1}')
+
+    assert ("moesif", "acme", "rejected", "invalid", None) == (
+        record.dialect,
+        record.tenant,
+        record.kind,
+        record.type,
+        record.subject,
+    )
+    assert (NOW, NOW, "192.0.2.1") == (record.time, record.received_at, record.client_address)
+    assert {
+        "problems": [{"path": "request.time", "message": "Missing data for required field."}],
+        "raw": '{"a": 1}',
+    } == json.loads(record.data)
+
+
+def test_a_body_is_kept_as_what_it_was_not():
+    record = of_body(b"a: 1")
+
+    assert "not_json" == record.type
+    assert {"problems": [{"path": "", "message": "Not JSON."}], "raw": "a: 1"} == json.loads(
+        record.data
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"\xff\xfe\x00", "\\xff\\xfe\x00"),
+        (b"\xed\xa0\x80", "\\xed\\xa0\\x80"),
+        ("é🎉".encode(), "é🎉"),
+        (b'"\\ud800"', '"\\ud800"'),
+    ],
+)
+def test_bytes_that_are_no_text_are_shown_as_escapes(raw, shown):
+    assert shown == json.loads(of_body(raw).data)["raw"]
+
+
+def test_the_same_content_has_the_same_key_and_other_content_another():
+    assert of_event(b"1").key == of_event(b"1").key
+    assert of_event(b"1").key != of_event(b"2").key
+    assert 16 == len(of_event(b"1").key)
+
+
+def test_the_first_64_kb_of_a_body_are_kept():
+    assert 64 * 1024 == len(json.loads(of_body(b"x" * 100_000).data)["raw"])
+
+
+def test_the_first_megabyte_of_an_event_is_kept():
+    assert 1024 * 1024 == len(json.loads(of_event(b"x" * 2_000_000).data)["raw"])
+
+
+def test_secrets_are_masked_in_events_and_withheld_in_what_cannot_be_read():
+    assert "s3cr3t" not in of_event(b'{"password":"s3cr3t"}', STRICT).data
+    assert "s3cr3t" not in of_body(b'{"password":"s3cr3t"', STRICT).data
+    # Cut in the middle, it is no JSON any more.
+    assert "s3cr3t" not in of_body(b'{"password":"s3cr3t","x":"%s"}' % (b"x" * 70_000), STRICT).data

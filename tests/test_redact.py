@@ -1,0 +1,148 @@
+"""What must not be kept."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.redact import MASK, WITHHELD, Redactor, Rules
+from tests.records import make_record
+
+SECRET = "s3cr3t"
+
+
+def redactor(headers=(), keys=(), **tenants: Rules) -> Redactor:
+    return Redactor(
+        Rules.of(headers, keys), {("moesif", name): rules for name, rules in tenants.items()}
+    )
+
+
+def masked(with_rules: Redactor, document: object, **record: str) -> object:
+    data = json.dumps(document)
+    return json.loads(with_rules.redact(make_record(data=data, **record)).data)
+
+
+def test_a_member_is_masked_by_its_name_at_any_depth_and_whatever_its_case():
+    document = {
+        "password": SECRET,
+        "a": [{"PassWord": {"inner": SECRET}}, [[{"password": [SECRET]}]]],
+        "passwords": "kept",
+    }
+
+    assert {
+        "password": MASK,
+        "a": [{"PassWord": MASK}, [[{"password": MASK}]]],
+        "passwords": "kept",
+    } == masked(redactor(keys=["PASSWORD"]), document)
+
+
+def test_a_header_is_masked_where_headers_are_whatever_its_case():
+    document = {
+        "request": {"headers": {"Authorization": SECRET, "Accept": "*/*"}},
+        "response": {"headers": {"AUTHORIZATION": [SECRET, SECRET]}},
+        "authorization": "not a header",
+    }
+
+    assert {
+        "request": {"headers": {"Authorization": MASK, "Accept": "*/*"}},
+        "response": {"headers": {"AUTHORIZATION": MASK}},
+        "authorization": "not a header",
+    } == masked(redactor(headers=["authorization"]), document)
+
+
+@pytest.mark.parametrize("headers", [None, "text", [1], 7])
+def test_headers_that_are_no_object_are_let_be(headers):
+    document = {"request": {"headers": headers}}
+
+    assert document == masked(redactor(headers=["authorization"]), document)
+
+
+def test_a_tenant_has_its_own_rules_besides_those_of_everyone():
+    rules = redactor(keys=["password"], other=Rules.of([], ["email"]))
+    document = {"password": SECRET, "email": SECRET}
+
+    assert {"password": MASK, "email": SECRET} == masked(rules, document, tenant="acme")
+    assert {"password": MASK, "email": MASK} == masked(rules, document, tenant="other")
+    assert {"password": MASK, "email": SECRET} == masked(
+        rules, document, tenant="other", dialect="device"
+    )
+
+
+def test_where_nothing_is_masked_the_text_stays_as_it_came():
+    record = make_record(data='{ "a" : 2.50, "n": 1208925819614629174706176 }')
+
+    assert record is redactor().redact(record)
+    assert record is redactor(keys=["password"]).redact(record)
+
+
+def test_what_stands_beside_a_masked_member_keeps_its_value():
+    text = '{"password":"x","n":1208925819614629174706176,"f":2.50,"s":"\\ud800\\u0000é🎉"}'
+    data = redactor(keys=["password"]).redact(make_record(data=text)).data
+
+    assert {**json.loads(text), "password": MASK} == json.loads(data)
+    assert "1208925819614629174706176" in data
+
+
+def test_everything_of_the_record_but_its_data_stays():
+    record = make_record("a", data='{"password":"x"}')
+    result = redactor(keys=["password"]).redact(record)
+
+    for name in set(record.__struct_fields__) - {"data"}:
+        assert getattr(record, name) == getattr(result, name)
+
+
+def test_a_repeated_member_leaves_no_copy_behind():
+    data = redactor(keys=["password"]).redact(
+        make_record(data=f'{{"password":"{SECRET}","password":"{SECRET}"}}')
+    )
+
+    assert SECRET not in data.data
+
+
+def test_a_member_whose_name_is_written_with_escapes_is_masked():
+    record = make_record(data=f'{{"p\\u0061ssword":"{SECRET}"}}')
+
+    assert SECRET not in redactor(keys=["password"]).redact(record).data
+
+
+def test_it_is_active_where_anyone_has_rules():
+    assert not redactor().active
+    assert not redactor(acme=Rules()).active
+    assert redactor(keys=["a"]).active
+    assert redactor(headers=["a"]).active
+    assert redactor(acme=Rules.of(["a"], [])).active
+
+
+def test_refused_text_is_masked_where_it_is_json():
+    rules = redactor(keys=["password"])
+
+    assert SECRET not in rules.redact_raw("moesif", "acme", f'{{"password":"{SECRET}"}}')
+    assert '{ "a":1}' == rules.redact_raw("moesif", "acme", '{ "a":1}')
+    assert MASK in rules.redact_raw("moesif", "acme", '{"password":NaN}')
+
+
+def test_refused_text_that_is_no_json_is_withheld_where_there_are_rules():
+    text = f'{{"password":"{SECRET}"'
+
+    assert WITHHELD == redactor(keys=["password"]).redact_raw("moesif", "acme", text)
+    assert WITHHELD == redactor(keys=["password"]).redact_raw("moesif", "acme", "[" * 100_000)
+    assert text == redactor().redact_raw("moesif", "acme", text)
+    assert text == redactor(other=Rules.of([], ["a"])).redact_raw("moesif", "acme", text)
+
+
+names = st.sampled_from(["password", "Password", "headers", "a", "b"])
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4),
+)
+
+
+@given(documents)
+def test_nothing_under_a_secret_name_survives_and_everything_else_does(document):
+    def expected(node):
+        if isinstance(node, dict):
+            return {k: MASK if k.lower() == "password" else expected(v) for k, v in node.items()}
+        return [expected(one) for one in node] if isinstance(node, list) else node
+
+    assert expected(document) == masked(redactor(keys=["password"]), document)
