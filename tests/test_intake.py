@@ -1,0 +1,222 @@
+"""The one way in: every part real, the disk included."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gateway.sqlite
+from gateway.adapter import Head, Inbound, Reading, Rejected, Tenant
+from gateway.commit import GroupCommitter
+from gateway.errors import Reason, Refusal, StoreError
+from gateway.intake import Intake
+from gateway.record import EventRecord, Outcome, Receipt, key_of
+from gateway.redact import MASK, Redactor, Rules
+from gateway.spool import open_spool
+from gateway.stores.sqlite import open_store
+from schemas import Problem
+from tests.records import NOW, closing, eventually, locked, make_record, stored
+
+STORED, DUPLICATE, QUEUED = Outcome.STORED, Outcome.DUPLICATE, Outcome.QUEUED
+
+INBOUND = Inbound(
+    Head("POST", "/v1/events", {}, lambda name: None, lambda name: ()),
+    Tenant("acme"),
+    b"",
+    NOW,
+    "192.0.2.1",
+)
+
+
+class Desk:
+    """An intake with its store and spool; the spool drains only when told to."""
+
+    def __init__(self, folder: Path, intake: Intake, store: Any, spool: Any, to_store: Any) -> None:
+        self.store_path = folder / "events.db"
+        self.spool_path = folder / "spool.db"
+        self.intake, self.store, self.spool, self.to_store = intake, store, spool, to_store
+
+    async def accept(
+        self,
+        *records: EventRecord,
+        rejected: tuple[Rejected, ...] = (),
+        on_invalid: str = "quarantine",
+        queue: bool = False,
+    ) -> Receipt:
+        reading = Reading(list(records), list(rejected))
+        return await self.intake.accept(
+            "moesif", INBOUND, reading, on_invalid=on_invalid, queue=queue
+        )
+
+    async def outcomes(self, *records: EventRecord, **how: Any) -> list[Outcome]:
+        return list((await self.accept(*records, **how)).outcomes)
+
+    async def refused(self, *records: EventRecord, **how: Any) -> Refusal:
+        with pytest.raises(Refusal) as refusal:
+            await self.accept(*records, **how)
+        return refusal.value
+
+    async def drain(self) -> None:
+        self.spool.start(self.to_store, lambda _: None)
+        await eventually(lambda: not self.spool.depth)
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    # A lock of another process is given up on sooner, and an absent store tried again sooner.
+    monkeypatch.setattr(gateway.sqlite, "BUSY_SECONDS", 0.05)
+    bounds = {"max_events": 100, "max_bytes": 1 << 20}
+    async with AsyncExitStack() as stack:
+        store = await open_store(f"sqlite:///{tmp_path}/events.db", 10)
+        await stack.enter_async_context(closing(store))
+        spool = await open_spool(tmp_path / "spool.db", 10)
+        await stack.enter_async_context(closing(spool))
+        to_store, to_spool = GroupCommitter(store, **bounds), GroupCommitter(spool, **bounds)
+        for committer in (to_store, to_spool):
+            committer.start()
+            await stack.enter_async_context(closing(committer))
+        redactor = Redactor(Rules.of([], ["password"]), {})
+        intake = Intake(
+            store=store, spool=spool, to_store=to_store, to_spool=to_spool, redactor=redactor
+        )
+        yield Desk(tmp_path, intake, store, spool, to_store)
+
+
+def bad(raw: bytes = b"{}", position: int | None = 0) -> Rejected:
+    return Rejected(position, [Problem("time", "Missing.")], raw)
+
+
+async def test_each_event_has_its_outcome_in_order(desk):
+    assert [STORED, STORED, DUPLICATE] == await desk.outcomes(
+        make_record("a"), make_record("b"), make_record("a")
+    )
+    assert [DUPLICATE, STORED] == await desk.outcomes(make_record("b"), make_record("c"))
+
+
+async def test_no_events_are_no_trouble(desk):
+    assert Receipt((), 0) == await desk.accept()
+    assert Receipt((), 0) == await desk.accept(queue=True)
+
+
+@pytest.mark.parametrize("queue", [False, True])
+async def test_secrets_are_masked_before_anything_is_kept(desk, queue):
+    secret = make_record("a", data='{"password":"s3cr3t"}')
+    await desk.accept(secret, rejected=(bad(b'{"password":"s3cr3t"}'),), queue=queue)
+
+    written = b"".join(path.read_bytes() for path in desk.store_path.parent.glob("*.db*"))
+    assert b"s3cr3t" not in written
+    assert MASK.encode() in written
+
+
+async def test_invalid_events_are_put_aside_beside_the_valid_ones(desk):
+    receipt = await desk.accept(make_record("a"), rejected=(bad(b"1"), bad(b"2")))
+
+    assert ([STORED], 2) == (list(receipt.outcomes), receipt.rejected)
+    assert ["api_call", "rejected", "rejected"] == [one.kind for one in await stored(desk.store)]
+
+
+async def test_with_refuse_one_invalid_event_keeps_everything_out(desk):
+    refusal = await desk.refused(make_record("a"), rejected=(bad(position=4),), on_invalid="refuse")
+
+    assert Reason.INVALID is refusal.reason
+    assert (Problem("[4].time", "Missing."),) == refusal.problems
+    assert [] == await stored(desk.store)
+
+
+async def test_invalid_events_alone_are_refused_after_they_were_put_aside(desk):
+    refusal = await desk.refused(rejected=(bad(position=None),))
+
+    assert Reason.INVALID is refusal.reason
+    assert (Problem("time", "Missing."),) == refusal.problems
+    assert ["rejected"] == [one.kind for one in await stored(desk.store)]
+
+
+async def test_with_accept_invalid_events_alone_succeed(desk):
+    receipt = await desk.accept(rejected=(bad(), bad()), on_invalid="accept")
+
+    assert Receipt([], 2) == receipt
+    # The same content twice is kept once.
+    assert 1 == len(await stored(desk.store))
+
+
+async def test_a_body_that_is_no_json_is_put_aside(desk):
+    await desk.intake.put_aside("moesif", INBOUND, Problem("", "Not JSON."))
+
+    assert ["not_json"] == [one.type for one in await stored(desk.store)]
+
+
+async def test_what_is_to_be_queued_waits_in_the_spool(desk):
+    assert [QUEUED, DUPLICATE] == await desk.outcomes(
+        make_record("a"), make_record("a"), queue=True
+    )
+    assert 1 == desk.spool.depth
+    assert [] == await stored(desk.store)
+
+
+async def test_a_key_that_waits_in_the_spool_is_a_duplicate_either_way(desk):
+    await desk.accept(make_record("a"), queue=True)
+
+    assert [DUPLICATE, STORED] == await desk.outcomes(make_record("a"), make_record("b"))
+    assert [QUEUED, DUPLICATE] == await desk.outcomes(
+        make_record("c"), make_record("a"), queue=True
+    )
+    assert [DUPLICATE] == await desk.outcomes(make_record("a"))
+
+
+async def test_a_key_that_the_store_has_is_not_queued(desk):
+    await desk.accept(make_record("a"))
+
+    assert [DUPLICATE, QUEUED] == await desk.outcomes(
+        make_record("a"), make_record("b"), queue=True
+    )
+    assert 1 == desk.spool.depth
+
+
+async def test_while_the_store_is_away_everything_is_queued_and_reaches_it_once(desk):
+    with locked(desk.store_path):
+        assert [QUEUED, QUEUED] == await desk.outcomes(make_record("a"), make_record())
+        assert [DUPLICATE, QUEUED] == await desk.outcomes(make_record("a"), make_record("b"))
+        assert Receipt([QUEUED], 1) == await desk.accept(make_record("c"), rejected=(bad(),))
+        refusal = await desk.refused(rejected=(bad(b"other"),))
+        assert Reason.INVALID is refusal.reason
+
+    await desk.drain()
+    kinds = [one.kind for one in await stored(desk.store)]
+    assert ["api_call"] * 4 == [kind for kind in kinds if kind != "rejected"]
+    assert 2 == kinds.count("rejected")
+    assert {key_of("a")} == await desk.store.known([key_of("a")])
+
+
+async def test_with_neither_store_nor_spool_everyone_is_asked_to_come_again(desk):
+    with locked(desk.store_path), locked(desk.spool_path):
+        for how in ({}, {"queue": True}, {"rejected": (bad(),)}):
+            refusal = await desk.refused(make_record("a"), **how)
+            assert Reason.UNAVAILABLE is refusal.reason
+            assert refusal.reason.retryable
+        with pytest.raises(StoreError):
+            await desk.intake.probe()
+
+    assert 0 == desk.spool.depth
+    assert [] == await stored(desk.store)
+    await desk.intake.probe()
+
+
+async def test_one_of_store_and_spool_is_enough_to_be_ready(desk):
+    with locked(desk.store_path):
+        await desk.intake.probe()
+    with locked(desk.spool_path):
+        await desk.intake.probe()
+
+
+async def test_a_full_spool_is_no_trouble_while_the_store_is_there(desk):
+    await desk.accept(*(make_record(f"{n}") for n in range(10)), queue=True)
+
+    assert Reason.UNAVAILABLE is (await desk.refused(make_record("x"), queue=True)).reason
+    assert [DUPLICATE] == await desk.outcomes(make_record("3"), queue=True)
+    assert [STORED] == await desk.outcomes(make_record("x"))
+
+
+async def test_a_request_larger_than_the_bound_passes_alone(desk):
+    assert [STORED] * 300 == await desk.outcomes(*(make_record() for _ in range(300)))
