@@ -72,8 +72,12 @@ class Reading(msgspec.Struct):
     rejected: list[Rejected]
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """An answer in the dialect's words. `body` is JSON text, or empty."""
+class Reply(msgspec.Struct, frozen=True, eq=False):
+    """An answer in the dialect's words. `body` is JSON text, or empty.
+
+    Replies are compared by identity: one that is given again and again is written
+    out once.
+    """
 
     status: int
     body: bytes = b""

@@ -10,9 +10,9 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from gateway.adapter import Adapter
+from gateway.adapter import Adapter, Credential
 from gateway.adapters import ADAPTERS
-from gateway.auth import Keyring
+from gateway.auth import Keyring, digest_of
 from gateway.commit import GroupCommitter
 from gateway.config import Section
 from gateway.documents import FolderDocuments
@@ -52,13 +52,16 @@ def check(settings: Section, file: str, adapters: AdapterClasses = ADAPTERS) -> 
     except ValueError as error:
         problems.append(Problem("store.url", str(error)))
     for adapter in adapters:
-        seen: dict[str, str] = {}
+        seen: dict[bytes, Credential] = {}
         for credential in adapter(settings[adapter.dialect]).credentials():
-            owner = ", ".join(credential.tenants)
-            if seen.setdefault(credential.secret, owner) != owner:
-                fault = (
-                    f"The same credential is given to '{seen[credential.secret]}' and '{owner}'."
-                )
+            try:
+                first = seen.setdefault(digest_of(credential.secret), credential)
+            except ValueError as error:
+                problems.append(Problem(adapter.dialect, str(error)))
+                continue
+            if (first.tenants, first.detail) != (credential.tenants, credential.detail):
+                owners = [", ".join(one.tenants) for one in (first, credential)]
+                fault = f"The same credential is given twice, to '{owners[0]}' and to '{owners[1]}'."
                 problems.append(Problem(adapter.dialect, fault))
     if problems:
         raise ConfigError(file, problems)

@@ -59,6 +59,9 @@ _WORDS: dict[Reason, tuple[int, str]] = {
 }
 
 
+_CREATED = Reply(201, b"{}")
+
+
 class Admitted(msgspec.Struct, frozen=True):
     """The canonical device a request is for, and whether it exists yet."""
 
@@ -226,7 +229,7 @@ class DeviceAdapter:
         if outcome is Outcome.DUPLICATE:
             return _error(409, 6, "This event already exists; it need not be sent again.")
         if outcome is Outcome.STORED:
-            return Reply(201, b"{}")
+            return _CREATED
         asked = {"Preference-Applied": "respond-async"} if _prefers_async(inbound.head) else {}
         return Reply(202, b"{}", asked)
 

@@ -32,6 +32,8 @@ SPACE_TOKEN = "logspace.space-token"  # noqa: S105 - the name of a header
 EVENT = Checker(logspace.Event(), not_finite=True)
 KIND = "event"
 
+_ACCEPTED = Reply(202)
+
 _STATUS = {**STATUS, Reason.CREDENTIAL_MISSING: 403, Reason.CREDENTIAL_UNKNOWN: 403}
 
 # The words of the HQ where it has any (its resources' exceptions, release 0.3.2), else ours.
@@ -140,7 +142,7 @@ class LogspaceAdapter:
         )
 
     def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
-        return Reply(202)
+        return _ACCEPTED
 
     def refused(self, refusal: Refusal, head: Head, tenant: Tenant | None) -> Reply:
         """The HQ's ``{type, message, parameters}``; `parameters` is there even when empty."""

@@ -106,6 +106,8 @@ SUBSCRIPTION = _profile(
     "subscription", moesif.Subscription(), lambda subscription: subscription.subscription_id
 )
 
+_CREATED = Reply(201)
+
 _SORTS = {
     "/v1/events": EVENT,
     "/v1/actions": ACTION,
@@ -127,6 +129,7 @@ class MoesifAdapter:
         self._options = options
         self._guidance = {one.tenant: Guidance.of(one) for one in options.applications}
         self._default = Guidance.of(None)
+        self._stored = {name: self._told(_CREATED, Tenant(name)) for name in self._guidance}
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
@@ -249,7 +252,7 @@ class MoesifAdapter:
         return msgspec.structs.replace(reply, headers=headers)
 
     def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
-        return self._told(Reply(201), inbound.tenant)
+        return self._stored.get(inbound.tenant.name) or self._told(_CREATED, inbound.tenant)
 
     def refused(self, refusal: Refusal, head: Head, tenant: Tenant | None) -> Reply:
         """Problem details (RFC 9457): the dialect documents statuses, but no error body."""

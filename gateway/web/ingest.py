@@ -77,12 +77,16 @@ class Reception:
         self._documents = documents
         self._metrics = metrics
         self._on_invalid = on_invalid
+        # Bound here and now: the logger of this module finds its configuration at each call.
+        self._log = structlog.get_logger().bind()
         self._body_timeout = body_timeout
         self.closing = False
 
     async def handle(self, request: BaseRequest) -> Answer:
         """Answer one request; never raises but for cancellation and lost connections."""
-        path = normal(request.raw_path)
+        path = request.raw_path
+        if not self._routes.has(path):
+            path = normal(path)
         headers = request.headers
 
         def every(name: str) -> Sequence[str]:
@@ -121,7 +125,9 @@ class Reception:
         visit.size = len(body)
         inbound = Inbound(visit.head, tenant, body, clock(), request.remote or "")
         receipt = visit.receipt = await self._take(adapter, endpoint, inbound)
-        await self._provision(adapter, inbound)
+        created = adapter.provisioned(inbound)
+        if created is not None:
+            await self._provision(adapter, inbound, created)
         self._metrics.accepted(adapter.dialect, tenant.name, receipt, visit.size)
         return adapter.accepted(inbound, receipt)
 
@@ -152,7 +158,10 @@ class Reception:
     async def _take(self, adapter: Adapter, endpoint: Ingest, inbound: Inbound) -> Receipt:
         on_invalid = adapter.on_invalid(self._on_invalid)
         try:
-            reading = await _read(endpoint, inbound)
+            raws = endpoint.split(inbound)
+            reading = endpoint.read(inbound, raws[:_PART], 0 if endpoint.batch else None)
+            if len(raws) > _PART:
+                await _read_on(endpoint, inbound, raws, reading)
         except Unreadable as error:
             problem = Problem("", str(error))
             if on_invalid != "refuse" and inbound.body:
@@ -173,10 +182,9 @@ class Reception:
                 self._metrics.quarantined(adapter.dialect, inbound.tenant.name, count)
             raise
 
-    async def _provision(self, adapter: Adapter, inbound: Inbound) -> None:
-        created = adapter.provisioned(inbound)
-        if created is None:
-            return
+    async def _provision(
+        self, adapter: Adapter, inbound: Inbound, created: tuple[str, str]
+    ) -> None:
         tenant, name = created
         try:
             await self._documents.put(adapter.dialect, tenant, name, "{}", inbound.received_at)
@@ -214,37 +222,32 @@ class Reception:
             line["dialect"] = visit.adapter.dialect
         if visit.tenant is not None:
             line["tenant"] = visit.tenant.name
-        receipt = visit.receipt
-        if receipt is not None:
-            for outcome in Outcome:
-                if count := receipt.count(outcome):
-                    line[outcome.value] = count
-            if receipt.rejected:
-                line["rejected"] = receipt.rejected
-        if visit.refusal is None:
-            log.info("request_answered", **line)
+        if visit.receipt is not None:
+            for outcome, count in visit.receipt.tally:
+                line[outcome.value] = count
+            if visit.receipt.rejected:
+                line["rejected"] = visit.receipt.rejected
+        refusal = visit.refusal
+        if refusal is None:
+            self._log.info("request_answered", **line)
             return
-        line["reason"] = visit.refusal.reason.value
-        problems = visit.refusal.problems
-        if problems:
-            line["problem"] = f"{problems[0].path}: {problems[0].message}"[:200]
-        if reply.status >= 500:
-            log.warning("request_refused", **line)
-        else:
-            log.info("request_refused", **line)
+        line["reason"] = refusal.reason.value
+        if refusal.problems:
+            first = refusal.problems[0]
+            line["problem"] = f"{first.path}: {first.message}"[:200]
+        note = self._log.warning if reply.status >= 500 else self._log.info
+        note("request_refused", **line)
 
     def _respond(self, request: BaseRequest, visit: Visit, reply: Reply) -> Answer:
-        headers = {"X-Request-Id": visit.id, "Server": "gateway", **reply.headers}
+        headers = {"X-Request-Id": visit.id}
         receipt = visit.receipt
         if receipt is not None:
             if receipt.rejected:
                 headers["Gateway-Rejected"] = str(receipt.rejected)
-            for outcome, name in _TOLD.items():
-                if count := receipt.count(outcome):
-                    headers[name] = str(count)
-        if reply.body:
-            headers["Content-Type"] = reply.content_type
-        return Answer(request, reply.status, headers, reply.body, close=self.closing)
+            for outcome, count in receipt.tally:
+                if outcome in _TOLD:
+                    headers[_TOLD[outcome]] = str(count)
+        return Answer(request, reply, headers, close=self.closing)
 
 
 _TOLD = {Outcome.DUPLICATE: "Gateway-Duplicate", Outcome.QUEUED: "Gateway-Queued"}
@@ -259,13 +262,12 @@ _NOWHERE = Reply(
 )
 
 
-async def _read(endpoint: Ingest, inbound: Inbound) -> Reading:
-    raws = endpoint.split(inbound)
-    start = 0 if endpoint.batch else None
-    reading = endpoint.read(inbound, raws[:_PART], start)
+async def _read_on(
+    endpoint: Ingest, inbound: Inbound, raws: Sequence[bytes], reading: Reading
+) -> None:
+    """Read the rest of a large batch into *reading*, letting others have their turn."""
     for at in range(_PART, len(raws), _PART):
         await asyncio.sleep(0)
         part = endpoint.read(inbound, raws[at : at + _PART], at)
         reading.records += part.records
         reading.rejected += part.rejected
-    return reading

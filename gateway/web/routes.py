@@ -44,6 +44,10 @@ class Routes:
                 else:
                     self._plain[path] = match
 
+    def has(self, path: str) -> bool:
+        """Whether *path* is an address as it stands."""
+        return path in self._plain
+
     def find(self, path: str) -> Match | None:
         """The address of a normal *path*, or None where there is none."""
         plain = self._plain.get(path)

@@ -5,6 +5,7 @@ objects can stream, compress and set cookies; an answer here is a few headers
 and a short body, written in one piece.
 """
 
+import functools
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
@@ -12,6 +13,8 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
+
+from gateway.adapter import Reply
 
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _BODILESS = (204, 304)
@@ -28,35 +31,41 @@ def _now() -> str:
     return _date[1]
 
 
+@functools.lru_cache(maxsize=256)
+def _lasting(reply: Reply) -> str:
+    """What is the same each time a reply is given: all but the date, the request and its events."""
+    lines = [_STATUS[reply.status], "Server: gateway\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in reply.headers.items()]
+    if reply.body:
+        lines.append(f"Content-Type: {reply.content_type}\r\n")
+    if reply.status not in _BODILESS:
+        lines.append(f"Content-Length: {len(reply.body)}\r\n")
+    return "".join(lines)
+
+
 class Answer:
     """A whole answer as bytes, and whether its connection stays open."""
 
     __slots__ = ("keep_alive", "raw")
 
     def __init__(
-        self,
-        request: BaseRequest,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-        *,
-        close: bool,
+        self, request: BaseRequest, reply: Reply, headers: Mapping[str, str], *, close: bool
     ) -> None:
-        """Write an answer to *request*; *headers* hold nothing that a client wrote."""
+        """Write *reply* to *request* with more *headers*, which hold nothing that a client wrote.
+
+        With *close*, the connection ends after it.
+        """
         self.keep_alive = request.keep_alive and not close
-        lines = [_STATUS[status], "Date: ", _now(), "\r\n"]
+        head = f"{_lasting(reply)}Date: {_now()}\r\n"
         for name, value in headers.items():
-            lines += (name, ": ", value, "\r\n")
-        if status not in _BODILESS:
-            lines.append(f"Content-Length: {len(body)}\r\n")
+            head += f"{name}: {value}\r\n"
         if not self.keep_alive:
-            lines.append("Connection: close\r\n")
+            head += "Connection: close\r\n"
         elif request.version.minor == 0:
-            lines.append("Connection: keep-alive\r\n")
-        lines.append("\r\n")
-        head = "".join(lines).encode("latin-1")
-        bodiless = not body or status in _BODILESS or request.method == "HEAD"
-        self.raw = head if bodiless else head + body
+            head += "Connection: keep-alive\r\n"
+        bodiless = not reply.body or reply.status in _BODILESS or request.method == "HEAD"
+        raw = f"{head}\r\n".encode("latin-1")
+        self.raw = raw if bodiless else raw + reply.body
 
 
 class Connection(RequestHandler):
