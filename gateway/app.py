@@ -61,7 +61,9 @@ def check(settings: Section, file: str, adapters: AdapterClasses = ADAPTERS) -> 
                 continue
             if (first.tenants, first.detail) != (credential.tenants, credential.detail):
                 owners = [", ".join(one.tenants) for one in (first, credential)]
-                fault = f"The same credential is given twice, to '{owners[0]}' and to '{owners[1]}'."
+                fault = (
+                    f"The same credential is given twice, to '{owners[0]}' and to '{owners[1]}'."
+                )
                 problems.append(Problem(adapter.dialect, fault))
     if problems:
         raise ConfigError(file, problems)

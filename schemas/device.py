@@ -66,11 +66,13 @@ class DeviceTenant(Strict):
     def _serials_name_devices(self, data: dict[str, Any], **_: Any) -> None:
         if data.get("provisioning") == "open":
             return
-        for serial, device in data.get("serials", {}).items():
-            if device not in data.get("devices", ()):
-                raise ValidationError(
-                    {"serials": {serial: [f"There is no device '{device}' in devices."]}}
-                )
+        faults = {
+            serial: [f"There is no device '{device}' in devices."]
+            for serial, device in data.get("serials", {}).items()
+            if device not in data.get("devices", ())
+        }
+        if faults:
+            raise ValidationError({"serials": faults})
 
 
 class Key(Strict):
@@ -127,8 +129,14 @@ class Options(Strict):
     @validates_schema
     def _keys_name_tenants(self, data: dict[str, Any], **_: Any) -> None:
         known = {tenant["tenant"] for tenant in data.get("tenants", ())}
+        faults: dict[int, Any] = {}
         for at, key in enumerate(data.get("keys", ())):
-            for place, name in enumerate(key["tenants"]):
-                if name not in known:
-                    fault = {place: [f"There is no tenant '{name}' in [[device.tenants]]."]}
-                    raise ValidationError({"keys": {at: {"tenants": fault}}})
+            unknown = {
+                place: [f"There is no tenant '{name}' in [[device.tenants]]."]
+                for place, name in enumerate(key["tenants"])
+                if name not in known
+            }
+            if unknown:
+                faults[at] = {"tenants": unknown}
+        if faults:
+            raise ValidationError({"keys": faults})

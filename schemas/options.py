@@ -126,9 +126,12 @@ def redaction() -> fields.Nested:
 
 def unique(items: list[dict[str, Any]], *names: str) -> None:
     """Refuse a list of tables in which two have the same values under *names*."""
-    seen: dict[tuple[Any, ...], int] = {}
+    seen: set[tuple[Any, ...]] = set()
+    faults: dict[int, Any] = {}
     for at, item in enumerate(items):
         value = tuple(item.get(name) for name in names)
         if value in seen:
-            raise ValidationError({at: {names[0]: [f"'{value[0]}' is here twice."]}})
-        seen[value] = at
+            faults[at] = {names[0]: [f"'{value[0]}' is here twice."]}
+        seen.add(value)
+    if faults:
+        raise ValidationError(faults)

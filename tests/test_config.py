@@ -1,0 +1,284 @@
+"""The configuration: complete in its example, and every fault of a file at once."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from marshmallow import Schema, fields, missing
+
+from gateway.app import check, dialects
+from gateway.config import Section, read, settle
+from gateway.errors import ConfigError
+from schemas.config import schema
+from tests.conftest import CONFIG, ROOT, merged
+
+EXAMPLE = ROOT / "config.example.toml"
+
+
+def options(of: Schema, path: str = "") -> Iterator[tuple[str, fields.Field]]:
+    """Each option with its path, through tables and lists of tables."""
+    for name, option in of.fields.items():
+        where = f"{path}.{name}" if path else name
+        inner = getattr(getattr(option, "inner", option), "schema", None)
+        if inner is None:
+            yield where, option
+        else:
+            yield from options(inner, where)
+
+
+def example() -> dict[str, Any]:
+    """The example with the options in it that are commented out."""
+    text = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    return tomllib.loads(text)
+
+
+def shown(path: str) -> Any:
+    """What the example shows for an option."""
+    node: Any = example()
+    for name in path.split("."):
+        node = node[0] if isinstance(node, list) else node
+        if name not in node:
+            return missing
+        node = node[name]
+    return node
+
+
+OPTIONS = dict(options(schema(dialects())))
+
+
+@pytest.mark.parametrize("path", OPTIONS)
+def test_every_option_is_in_the_example_with_its_default(path):
+    value, default = shown(path), OPTIONS[path].load_default
+    default = default() if callable(default) else default
+
+    assert value is not missing
+    if default not in (missing, None, [], {}):
+        assert default == value
+
+
+@pytest.mark.parametrize("path", OPTIONS)
+def test_every_option_says_what_it_means(path):
+    assert OPTIONS[path].metadata["meaning"].endswith((".", ")", "db"))
+
+
+def test_the_example_is_a_good_configuration(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    settings = read(EXAMPLE, dialects())
+    check(settings, str(EXAMPLE))
+
+    assert "127.0.0.1:8080" == settings.server.listen
+
+
+def test_the_example_identifies_its_application_by_64_characters():
+    [identity] = shown("moesif.applications.ids")
+
+    assert 64 == len(identity)
+
+
+def faults(changes: dict[str, Any]) -> dict[str, str]:
+    """What is wrong with the test configuration so changed: messages by path."""
+    with pytest.raises(ConfigError) as error:
+        check(settle(merged(CONFIG, changes), dialects(), "c.toml"), "c.toml")
+    assert "c.toml" == error.value.file
+    return {problem.path: problem.message for problem in error.value.problems}
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "nearest"),
+    [
+        ({"sever": {}}, "sever", "server"),
+        ({"server": {"listne": "x"}}, "server.listne", "listen"),
+        ({"ingest": {"on_invaild": "refuse"}}, "ingest.on_invaild", "on_invalid"),
+        ({"device": {"tenants": [{"tenant": "T", "device": []}]}}, None, "devices"),
+        ({"moesif": {"applications": [{"tenant": "a", "id": ["x"]}]}}, None, "ids"),
+    ],
+)
+def test_an_unknown_option_is_named_with_the_nearest_known_one(changes, path, nearest):
+    found = faults(changes)
+    path = path or next(where for where, said in found.items() if "Unknown" in said)
+
+    assert f"Unknown option; did you mean '{nearest}'?" == found[path]
+
+
+def test_an_unknown_option_like_no_other_is_told_what_is_known():
+    assert "Unknown option; known here: listen." == faults({"ops": {"qqq": 1}})["ops.qqq"]
+
+
+def test_every_fault_is_told_at_once():
+    found = faults(
+        {
+            "server": {"listen": "nowhere", "body_timeout": 0, "keepalive_timeout": "long"},
+            "ops": {"listen": "::1:80"},
+            "spool": {"max_events": 1.5},
+            "ingest": {"on_invalid": "ignore"},
+            "quarantine": {"max_records": -1},
+            "redact": {"keys": "password", "headers": [1]},
+            "log": {"level": "loud"},
+            "unknown": {},
+            "moesif": {"applications": [{"tenant": "a/b", "ids": []}, {"ids": ["", "sha256:x"]}]},
+            "logspace": {"spaces": 7},
+            "device": {"accept_app_key": "yes", "conflict": "none", "keys": [{"key": "K"}]},
+        }
+    )
+
+    assert {
+        "server.listen",
+        "server.body_timeout",
+        "server.keepalive_timeout",
+        "ops.listen",
+        "spool.max_events",
+        "ingest.on_invalid",
+        "quarantine.max_records",
+        "redact.keys",
+        "redact.headers[0]",
+        "log.level",
+        "unknown",
+        "moesif.applications[0].tenant",
+        "moesif.applications[0].ids",
+        "moesif.applications[1].tenant",
+        "moesif.applications[1].ids[0]",
+        "moesif.applications[1].ids[1]",
+        "logspace.spaces",
+        "device.accept_app_key",
+        "device.conflict",
+        "device.keys[0].tenants",
+    } == found.keys()
+
+
+def test_every_name_that_names_nothing_is_told():
+    found = faults(
+        {
+            "device": {
+                "tenants": [
+                    {"tenant": "T", "devices": ["D"], "serials": {"S1": "no", "S2": "neither"}},
+                    {"tenant": "U", "serials": {"S3": "nor this"}},
+                ],
+                "keys": [
+                    {"key": "K1", "tenants": ["gone", "T", "lost"]},
+                    {"key": "K2", "tenants": ["missing"]},
+                ],
+            }
+        }
+    )
+
+    assert {
+        "device.tenants[0].serials.S1",
+        "device.tenants[0].serials.S2",
+        "device.tenants[1].serials.S3",
+    } <= found.keys()
+    keys = faults({"device": {"keys": [{"key": "K", "tenants": ["x", "T1", "y"]}]}})
+    assert {"device.keys[0].tenants[0]", "device.keys[0].tenants[2]"} == keys.keys()
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgres://x", "Unknown scheme 'postgres'; known here: sqlite, memory."),
+        ("sqlite:///", "Wants sqlite:///FILE"),
+        ("sqlite://x", "Wants sqlite:///FILE"),
+    ],
+)
+def test_a_store_that_there_is_not_is_a_fault(url, why):
+    assert why in faults({"store": {"url": url}})["store.url"]
+
+
+def test_one_credential_cannot_be_given_to_two():
+    two = [{"tenant": "a", "ids": ["same"]}, {"tenant": "b", "ids": ["same"]}]
+
+    assert "to 'a' and to 'b'" in faults({"moesif": {"applications": two}})["moesif"]
+
+
+def test_one_credential_cannot_be_given_to_two_in_two_spellings():
+    digest = "sha256:0967115f2813a3541eaef77de9d9d5773f1c0c04314b0bbfe4ff3b3b1c55b5d5"
+    two = [{"tenant": "a", "ids": ["same"]}, {"tenant": "b", "ids": [digest]}]
+
+    assert "to 'a' and to 'b'" in faults({"moesif": {"applications": two}})["moesif"]
+
+
+def test_one_key_cannot_be_given_twice_with_different_rights():
+    keys = [{"key": "K", "tenants": ["T1"]}, {"key": "K", "tenants": ["T1"], "devices": ["D1"]}]
+
+    assert "to 'T1' and to 'T1'" in faults({"device": {"keys": keys}})["device"]
+
+
+def test_a_tenant_is_configured_once():
+    twice = [{"tenant": "a", "ids": ["1"]}, {"tenant": "a", "ids": ["2"]}]
+
+    assert ["moesif.applications[1].tenant", "moesif.applications[2].tenant"] == list(
+        faults({"moesif": {"applications": [*twice, twice[0]]}})
+    )
+
+
+def settled(ids: list[str]) -> tuple[str, ...]:
+    applications = {"applications": [{"tenant": "acme", "ids": ids}]}
+    return settle(merged(CONFIG, {"moesif": applications}), dialects()).moesif.applications[0].ids
+
+
+def test_values_may_be_kept_elsewhere(monkeypatch, tmp_path):
+    (tmp_path / "secret").write_text("from a file\n")
+    (tmp_path / "token").write_text("from systemd\n")
+    monkeypatch.setenv("SECRET", "from the environment")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+
+    assert ("from the environment", "from a file", "from systemd", "a-from systemd-z") == settled(
+        ["${env:SECRET}", f"${{file:{tmp_path}/secret}}", "${cred:token}", "a-${cred:token}-z"]
+    )
+    assert ("$plain", "${other:x}", "${}") == settled(["$plain", "${other:x}", "${}"])
+
+
+def test_every_value_that_is_missing_elsewhere_is_told(monkeypatch, tmp_path):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.delenv("NOWHERE", raising=False)
+    (tmp_path / "binary").write_bytes(b"\xff")
+    ids = [
+        "${env:NOWHERE}",
+        f"${{file:{tmp_path}/no}}",
+        "${cred:x}",
+        f"${{file:{tmp_path}/binary}}",
+    ]
+    found = faults({"moesif": {"applications": [{"tenant": "acme", "ids": ids}]}})
+
+    assert [f"moesif.applications[0].ids[{at}]" for at in range(4)] == list(found)
+    assert "${env:NOWHERE}: the variable is not set" == found["moesif.applications[0].ids[0]"]
+    assert "No such file or directory" in found["moesif.applications[0].ids[1]"]
+    assert "systemd gave no credentials" in found["moesif.applications[0].ids[2]"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "No such file"),
+        (b"a = ", "Not TOML"),
+        (b"\xff", "Not TOML"),
+        (b"a=1\na=2", "Not TOML"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_fault(tmp_path, content, why):
+    path = tmp_path / "c.toml"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=why):
+        read(path, dialects())
+
+
+def test_an_empty_file_is_a_configuration_of_defaults(tmp_path):
+    (tmp_path / "c.toml").write_text("")
+    settings = read(tmp_path / "c.toml", dialects())
+
+    assert "sqlite:///events.db" == settings.store.url
+    assert () == settings.moesif.applications
+
+
+def test_settings_are_frozen_and_show_no_secret():
+    settings = settle(CONFIG, dialects())
+
+    with pytest.raises(AttributeError):
+        settings.server.listen = "x"
+    with pytest.raises(AttributeError):
+        _ = settings.server.listne
+    assert CONFIG["device"]["keys"][0]["key"] not in repr(settings.device.keys)
+    assert isinstance(settings.redact, Section)
+    assert () == settings.redact.keys
