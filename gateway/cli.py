@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import signal
 import sys
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,13 @@ class Moment(click.ParamType[int]):
 @click.option("--kind", help=f"Only this kind; {Kind.REJECTED} shows the quarantine.")
 @click.option("--since", type=Moment(), help="Only what was received at or after this time.")
 @click.option("--until", type=Moment(), help="Only what was received before this time.")
-@click.option("--after", default=0, metavar="SEQ", help="Only what follows this sequence.")
+@click.option(
+    "--after",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    metavar="SEQ",
+    help="Only what follows this sequence.",
+)
 @click.option("--limit", type=click.IntRange(min=0), help="At most so many.")
 def export(path: Path, **wanted: Any) -> None:
     """Write stored records as CloudEvents 1.0, one JSON object a line.
@@ -121,8 +128,9 @@ async def _export(url: str, wanted: Selection) -> None:
     except ValueError:
         raise StoreError(f"{url}: only an sqlite store can be read from outside.") from None
     out = sys.stdout.buffer
-    async for sequence, record in sqlite.read(path, wanted):
-        out.write(cloudevent(sequence, record) + b"\n")
+    async with aclosing(sqlite.read(path, wanted)) as records:
+        async for sequence, record in records:
+            out.write(cloudevent(sequence, record) + b"\n")
     out.flush()
 
 

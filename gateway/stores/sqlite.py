@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -233,7 +233,7 @@ def _quarantined(db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
     return found
 
 
-async def read(path: Path, wanted: Selection) -> AsyncIterator[tuple[int, EventRecord]]:
+async def read(path: Path, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
     """Read the store at *path*, whoever writes it now, up to what was there at the start.
 
     Raises:

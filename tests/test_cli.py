@@ -1,0 +1,238 @@
+"""The command line, as processes of its own."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import __version__
+from gateway.stores.sqlite import open_store
+from tests.conftest import PROCESS_CONFIG, ROOT
+from tests.records import closing, make_record, make_rejected
+
+DAY = 86_400_000_000
+
+
+def command(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run ``gateway`` and return how it went."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a good config.toml."""
+    (tmp_path / "config.toml").write_text(PROCESS_CONFIG)
+    return tmp_path
+
+
+@pytest.fixture
+async def filled(folder: Path) -> Path:
+    """A folder with a store of six records, received on the days 0 to 5 of 1970."""
+    records = [
+        make_record(received_at=0),
+        make_record(received_at=1 * DAY, tenant="other"),
+        make_record(received_at=2 * DAY, dialect="device", kind="device_event"),
+        make_rejected("x", received_at=3 * DAY),
+        make_record(received_at=4 * DAY, kind="action"),
+        make_record(received_at=5 * DAY, data='{"text":"é\\n🎉"}'),
+    ]
+    async with closing(await open_store(f"sqlite:///{folder}/events.db", 10)) as store:
+        await store.append(records)
+    return folder
+
+
+def test_check_says_that_a_configuration_is_good(folder):
+    done = command("check", "--config", "config.toml", cwd=folder)
+
+    assert [0, ""] == [done.returncode, done.stdout]
+    assert "config.toml: good; 4 tenants." == done.stderr.strip()
+
+
+def test_check_reports_every_fault_with_file_path_and_nearest_name_and_exits_78(folder):
+    bad = '[server]\nlistne = "x"\n[spool]\nmax_events = 0\n[device]\n[[device.tenant]]\n'
+    (folder / "bad.toml").write_text(bad)
+    done = command("check", "-c", "bad.toml", cwd=folder)
+
+    assert [78, ""] == [done.returncode, done.stdout]
+    assert [
+        "bad.toml: device.tenant: Unknown option; did you mean 'tenants'?",
+        "bad.toml: server.listne: Unknown option; did you mean 'listen'?",
+        "bad.toml: spool.max_events: Must be greater than or equal to 1.",
+    ] == sorted(done.stderr.splitlines())
+
+
+@pytest.mark.parametrize("name", ["check", "serve", "export"])
+def test_every_command_reports_a_file_that_is_not_there(folder, name):
+    done = command(name, "-c", "absent.toml", cwd=folder)
+
+    assert 78 == done.returncode
+    assert "absent.toml: No such file or directory" == done.stderr.strip()
+
+
+def test_a_file_that_is_no_toml_is_reported_with_its_line(folder):
+    (folder / "bad.toml").write_text("[server]\nlisten = \n")
+    done = command("check", "-c", "bad.toml", cwd=folder)
+
+    assert 78 == done.returncode
+    assert "bad.toml: Not TOML:" in done.stderr
+    assert "line 2" in done.stderr
+
+
+def test_the_configuration_may_be_named_by_the_environment(folder):
+    (folder / "config.toml").rename(folder / "other.toml")
+
+    assert 0 == command("check", cwd=folder, GATEWAY_CONFIG="other.toml").returncode
+    assert 78 == command("check", cwd=folder).returncode
+
+
+def test_token_prints_64_characters_and_their_digest(tmp_path):
+    token, digest = command("token", cwd=tmp_path).stdout.splitlines()
+
+    assert 64 == len(token)
+    assert token.isalnum()
+    assert f"sha256:{hashlib.sha256(token.encode()).hexdigest()}" == digest
+    assert token != command("token", cwd=tmp_path).stdout.splitlines()[0]
+
+
+def test_the_version_and_the_help_are_told(tmp_path):
+    assert __version__ in command("--version", cwd=tmp_path).stdout
+    told = command("--help", cwd=tmp_path).stdout
+    assert all(name in told for name in ("serve", "check", "token", "export"))
+
+
+def exported(folder: Path, *options: str) -> list[dict[str, Any]]:
+    done = command("export", *options, cwd=folder)
+    assert [0, ""] == [done.returncode, done.stderr]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("options", "days"),
+    [
+        ((), [0, 1, 2, 3, 4, 5]),
+        (("--dialect", "device"), [2]),
+        (("--tenant", "other"), [1]),
+        (("--kind", "rejected"), [3]),
+        (("--since", "1970-01-05"), [4, 5]),
+        (("--since", "1970-01-05T00:00:00Z", "--until", "1970-01-06T01:00:00+01:00"), [4]),
+        (("--until", "1970-01-02T00:00:00.000001Z"), [0, 1]),
+        (("--limit", "2"), [0, 1]),
+        (("--limit", "0"), []),
+        (("--tenant", "acme", "--limit", "3"), [0, 2, 3]),
+        (("--dialect", "moesif", "--kind", "action", "--tenant", "acme"), [4]),
+        (("--after", "99999999"), []),
+    ],
+)
+def test_export_writes_what_is_selected(filled, options, days):
+    assert days == [int(event["receivedat"][8:10]) - 1 for event in exported(filled, *options)]
+
+
+def test_export_goes_on_after_a_sequence(filled):
+    everything = exported(filled)
+
+    assert everything[3:] == exported(filled, "--after", everything[2]["sequence"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--since", "yesterday"),
+        ("--since", "1970-13-01"),
+        ("--dialect", "other"),
+        ("--limit", "-1"),
+        ("--limit", "x"),
+        ("--after", "x"),
+        ("--after", "9" * 30),
+    ],
+)
+def test_export_refuses_options_that_mean_nothing(filled, options):
+    done = command("export", *options, cwd=filled)
+
+    assert [2, ""] == [done.returncode, done.stdout]
+    assert "Traceback" not in done.stderr
+    assert options[0] in done.stderr
+
+
+def test_export_without_a_store_says_so_and_exits_69(folder):
+    done = command("export", cwd=folder)
+
+    assert [69, ""] == [done.returncode, done.stdout]
+    assert "events.db" in done.stderr
+    assert 1 == len(done.stderr.splitlines())
+    assert not (folder / "events.db").exists()
+
+
+def test_export_of_a_store_that_is_in_no_file_says_so(folder):
+    with (folder / "config.toml").open("a") as config:
+        config.write('[store]\nurl = "memory:"\n')
+
+    done = command("export", cwd=folder)
+    assert 69 == done.returncode
+    assert "memory:: only an sqlite store can be read from outside." in done.stderr
+
+
+@pytest.fixture
+async def large(folder: Path) -> Path:
+    """A folder with a store that no pipe holds at once."""
+    async with closing(await open_store(f"sqlite:///{folder}/events.db", 10)) as store:
+        await store.append([make_record(data=f'"{"x" * 500}"') for _ in range(5000)])
+    return folder
+
+
+def test_export_into_a_pipe_that_closes_is_quiet(large):
+    with subprocess.Popen(
+        [sys.executable, "-m", "gateway", "export"],
+        cwd=large,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        first = process.stdout.readline()
+        process.stdout.close()
+        complaint = process.stderr.read()
+
+    assert "1.0" == json.loads(first)["specversion"]
+    assert b"" == complaint
+    assert 128 + 13 == process.returncode
+
+
+def spoiled_store(folder: Path) -> str:
+    (folder / "events.db").write_text("notes " * 1000)
+    return "not a database"
+
+
+def spoiled_spool(folder: Path) -> str:
+    (folder / "spool.db").mkdir()
+    return "spool.db"
+
+
+def taken_address(folder: Path) -> str:
+    text = (folder / "config.toml").read_text()
+    (folder / "config.toml").write_text(text.replace("127.0.0.1:0", "192.0.2.1:80"))
+    return "192.0.2.1"
+
+
+@pytest.mark.parametrize("spoil", [spoiled_store, spoiled_spool, taken_address])
+def test_serve_says_in_a_line_what_it_cannot_have_and_exits_69(
+    folder: Path, spoil: Callable[[Path], str]
+):
+    why = spoil(folder)
+    done = command("serve", cwd=folder)
+
+    assert 69 == done.returncode
+    assert why in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
