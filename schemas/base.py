@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, pre_load
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, pre_load
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -103,7 +103,9 @@ def _rank(problem: Problem, schema: Schema) -> int:
 def _flatten(messages: Any, schema: Schema | None, path: str = "") -> Iterator[Problem]:
     if isinstance(messages, Mapping):
         for key, inner in messages.items():
-            yield from _flatten(inner, schema, _join(path, key))
+            yield from _flatten(
+                inner, schema, path if _marks(key, path, schema) else _join(path, key)
+            )
     elif isinstance(messages, list | tuple):
         for inner in messages:
             yield from _flatten(inner, schema, path)
@@ -115,10 +117,24 @@ def _flatten(messages: Any, schema: Schema | None, path: str = "") -> Iterator[P
         yield Problem(path.encode("utf-8", "backslashreplace").decode(), message)
 
 
+def _marks(key: Any, path: str, schema: Schema | None) -> bool:
+    """Whether *key* is no member's name, but marshmallow's word for a document or an entry."""
+    if key == "value" and schema is not None:
+        return isinstance(_field_at(schema, path.rpartition(".")[0]), fields.Dict)
+    return bool(key == "_schema")
+
+
+def _field_at(schema: Schema, path: str) -> Any:
+    """The field at *path*, or None where the schema knows none."""
+    known: Schema | None = schema
+    field: Any = None
+    for part in path.split("."):
+        field = None if known is None else known.fields.get(part.partition("[")[0])
+        known = getattr(getattr(field, "inner", field), "schema", None)
+    return field
+
+
 def _join(path: str, key: Any) -> str:
-    # marshmallow names dict entries by "key"/"value" and whole-document faults "_schema".
-    if key in ("_schema", "value") and not isinstance(key, int):
-        return path
     if isinstance(key, int):
         return f"{path}[{key}]"
     return f"{path}.{key}" if path else str(key)

@@ -1,0 +1,137 @@
+"""A dialect is added by one module and a line: nothing else of the gateway knows about it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.adapter import Head
+from gateway.adapters import ADAPTERS
+from gateway.app import check, dialects
+from gateway.config import settle
+from gateway.errors import ConfigError, Reason, Refusal
+from tests.conftest import CONFIG, GOLDEN, merged
+from tests.records import locked
+from tests.tiny import TinyAdapter
+
+FOUR = (*ADAPTERS, TinyAdapter)  # the line of registration
+TINY = {"tiny": {"houses": [{"tenant": "home", "passes": ["open sesame"]}]}}
+PASS = {"X-Pass": "open sesame"}
+READING = {"meter": "water", "number": 1, "value": 5}
+
+
+@pytest.fixture
+async def four(running):
+    async with running(TINY, adapters=FOUR) as gateway:
+        yield gateway
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("tiny/*.json")), ids=lambda path: path.stem)
+async def test_its_golden_exchanges_are_answered_and_recorded(four, path):
+    golden = json.loads(path.read_text())
+    answer = await four.send(golden["method"], golden["path"], golden["body"], golden["headers"])
+    [event] = await four.events()
+
+    assert [golden["status"], golden["answer"]] == [answer.status, answer.json]
+    assert golden["event"] == {name: event[name] for name in golden["event"]}
+
+
+async def test_a_repeated_event_is_told_in_its_own_words(four):
+    assert 200 == (await four.send("POST", "/tiny/cellar", READING, PASS)).status
+    again = await four.send("POST", "/tiny/cellar", READING, PASS)
+
+    assert [208, "1"] == [again.status, again.headers["Gateway-Duplicate"]]
+    assert 1 == len(await four.events())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status", "reason"),
+    [
+        ("POST", "/tiny/cellar", READING, {}, 401, "credential_missing"),
+        ("POST", "/tiny/cellar", READING, {"X-Pass": "x"}, 401, "credential_unknown"),
+        ("GET", "/tiny/cellar", READING, PASS, 405, "method_not_allowed"),
+        ("POST", "/tiny/a/b", READING, PASS, 404, "no_such_address"),
+        ("POST", "/tiny/cellar", b"x" * 1001, PASS, 413, "body_too_large"),
+        ("POST", "/tiny/cellar", b"{", PASS, 400, "not_json"),
+        ("POST", "/tiny/cellar", {}, PASS, 400, "invalid"),
+        (
+            "POST",
+            "/tiny/cellar",
+            b"",
+            {**PASS, "Content-Encoding": "x"},
+            415,
+            "encoding_unsupported",
+        ),
+    ],
+)
+async def test_its_refusals_are_in_its_own_words(four, method, path, body, headers, status, reason):
+    answer = await four.send(method, path, body, headers)
+
+    assert [status, reason] == [answer.status, answer.json["no"]]
+    tenant = "" if status == 401 else "home"
+    labels = f'dialect="tiny",reason="{reason}",tenant="{tenant}"'
+    assert 1 == await four.metric(f"gateway_refused_total{{{labels}}}")
+
+
+async def test_its_invalid_events_are_put_aside(four):
+    answer = await four.send("POST", "/tiny/cellar", {"meter": "", "number": 1}, PASS)
+    [kept] = await four.events(kind="rejected")
+
+    assert ["meter", "value"] == answer.json["why"]
+    assert ["tiny", "home"] == [kept["dialect"], kept["tenant"]]
+    assert {"meter": "", "number": 1} == json.loads(kept["data"]["raw"])
+
+
+async def test_its_events_wait_while_the_store_is_away(four, tmp_path):
+    with locked(tmp_path / "events.db"):
+        answer = await four.send("POST", "/tiny/cellar", READING, PASS)
+        assert [200, "1"] == [answer.status, answer.headers["Gateway-Queued"]]
+        assert 208 == (await four.send("POST", "/tiny/cellar", READING, PASS)).status
+
+
+async def test_its_tenants_have_rules_of_redaction(running):
+    houses = [{**TINY["tiny"]["houses"][0], "redact": {"keys": ["value"]}}]
+    async with running({"tiny": {"houses": houses}}, adapters=FOUR) as gateway:
+        await gateway.send("POST", "/tiny/cellar", READING, PASS)
+        [event] = await gateway.events()
+
+    assert {**READING, "value": "[redacted]"} == event["data"]
+
+
+async def test_the_others_speak_as_before(four):
+    event = {"id": "1", "system": "s", "agent-id": "a", "timestamp": "2026-01-01T00:00:00Z"}
+
+    assert 202 == (await four.logspace([event])).status
+    assert 404 == (await four.send("POST", "/nowhere", b"", PASS)).status
+
+
+def faults(changes: dict[str, Any]) -> dict[str, str]:
+    with pytest.raises(ConfigError) as error:
+        check(settle(merged(merged(CONFIG, TINY), changes), dialects(FOUR)), "c.toml", FOUR)
+    return {problem.path: problem.message for problem in error.value.problems}
+
+
+def test_its_options_are_checked_like_all_others():
+    house = {"tenant": "home", "pass": ["x"]}
+
+    assert {"tiny.max_body": "Unknown option; did you mean 'max_body'?"} == {
+        "tiny.max_body": faults({"tiny": {"max_boby": 1}})["tiny.max_boby"]
+    }
+    assert ["tiny.houses[0].passes", "tiny.houses[0].pass"] == list(
+        faults({"tiny": {"houses": [house]}})
+    )
+    twice = [{"tenant": name, "passes": ["same"]} for name in "ab"]
+    assert "to 'a' and to 'b'" in faults({"tiny": {"houses": twice}})["tiny"]
+
+
+def test_where_it_is_not_registered_its_table_is_unknown():
+    with pytest.raises(ConfigError, match="tiny: Unknown option"):
+        settle(merged(CONFIG, TINY), dialects())
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_it_has_words_for_every_reason(reason):
+    adapter = TinyAdapter(settle(merged(CONFIG, TINY), dialects(FOUR)).tiny)
+    head = Head("POST", "/tiny/x", {}, lambda name: None, lambda name: ())
+
+    assert reason.value == json.loads(adapter.refused(Refusal(reason), head, None).body)["no"]
