@@ -34,6 +34,8 @@ SERIAL = "sn-!-"
 
 CHALLENGE = 'ApiKey realm="events"'
 _EVENT = Checker(device.Event(), finite=True)
+# A member's name may be written with escapes of its letters.
+_MAY_HOLD_KEY = re.compile(rb"appKey|\\u00[4-7]")
 _APP_KEY = re.compile(rb"""(["']?appKey["']?\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}]+)""")
 
 # reason: (error code, what to say). 0 credential, 4 tenant, 5 device, 6 request, -1 server.
@@ -171,11 +173,11 @@ class DeviceAdapter:
         except Unreadable as error:
             problems = (Problem("", str(error)),)
         # An App Key is a credential: not even the quarantine may hold it.
-        return Reading([], [Rejected(None, problems, _APP_KEY.sub(rb'\1"[redacted]"', raw))])
+        return Reading([], [Rejected(None, problems, _without_key(raw))])
 
     def _record(self, inbound: Inbound, raw: bytes) -> EventRecord:
         raw = jsontext.utf8(raw)
-        event = _EVENT.decode(raw) if b"appKey" not in raw else None
+        event = None if _MAY_HOLD_KEY.search(raw) else _EVENT.decode(raw)
         text = raw.decode()
         if event is None:
             event, text = _EVENT.explain(self._spelled(raw, text))
@@ -246,6 +248,19 @@ class DeviceAdapter:
         if status == 503:
             headers["Retry-After"] = str(RETRY_AFTER)
         return _error(status, code, said, headers)
+
+
+def _without_key(raw: bytes) -> bytes:
+    """A refused event with its App Key masked: re-encoded if it can be read, else by pattern."""
+    if not _MAY_HOLD_KEY.search(raw):
+        return raw
+    try:
+        document = jsontext.value(raw, constants=float)
+    except Unreadable:
+        return _APP_KEY.sub(rb'\1"[redacted]"', raw)
+    if not isinstance(document, dict) or "appKey" not in document:
+        return raw
+    return jsontext.written({**document, "appKey": "[redacted]"}).encode()
 
 
 def _error(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> Reply:

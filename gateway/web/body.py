@@ -10,16 +10,17 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp.web import BaseRequest, RequestPayloadError
+from aiohttp.web import RequestPayloadError
 
 from gateway.errors import Reason, Refusal
+from gateway.web.server import AnyRequest
 
 _CHUNK = 1 << 16
 
 Inflate = Callable[[bytes, int], bytes]
 
 
-async def read_body(request: BaseRequest, limit: int, timeout: float) -> bytes:
+async def read_body(request: AnyRequest, limit: int, timeout: float) -> bytes:
     """Read and inflate a body of at most *limit* bytes, arriving within *timeout* seconds.
 
     Raises:
@@ -41,7 +42,7 @@ async def read_body(request: BaseRequest, limit: int, timeout: float) -> bytes:
     return raw if inflate is None else inflate(raw, limit)
 
 
-async def _continue(request: BaseRequest) -> None:
+async def _continue(request: AnyRequest) -> None:
     """Answer ``Expect: 100-continue``, now that the head has been found good."""
     expectation = request.headers.get("Expect")
     if expectation is None:
@@ -53,7 +54,7 @@ async def _continue(request: BaseRequest) -> None:
     request.writer.output_size = 0
 
 
-async def _receive(request: BaseRequest, limit: int, timeout: float) -> bytes:
+async def _receive(request: AnyRequest, limit: int, timeout: float) -> bytes:
     received = bytearray()
     try:
         async with asyncio.timeout(timeout):
@@ -68,7 +69,7 @@ async def _receive(request: BaseRequest, limit: int, timeout: float) -> bytes:
     return bytes(received)
 
 
-def _inflater(request: BaseRequest) -> Inflate | None:
+def _inflater(request: AnyRequest) -> Inflate | None:
     # Repeated headers are one list (RFC 9110), and a list of codings is none that we know.
     coding = ",".join(request.headers.getall("Content-Encoding", ())).strip().lower()
     if coding in ("", "identity"):

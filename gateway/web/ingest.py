@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import structlog
-from aiohttp.web import BaseRequest
 
 from gateway.adapter import Adapter, Document, Head, Inbound, Ingest, Reading, Reply, Tenant
 from gateway.auth import Keyring
@@ -20,7 +19,7 @@ from gateway.record import Outcome, Receipt, clock
 from gateway.store import Documents
 from gateway.web.body import read_body
 from gateway.web.routes import Routes, normal
-from gateway.web.server import Answer
+from gateway.web.server import Answer, AnyRequest
 from schemas import Problem, Unreadable
 
 log = structlog.get_logger()
@@ -82,7 +81,7 @@ class Reception:
         self._body_timeout = body_timeout
         self.closing = False
 
-    async def handle(self, request: BaseRequest) -> Answer:
+    async def handle(self, request: AnyRequest) -> Answer:
         """Answer one request; never raises but for cancellation and lost connections."""
         path = request.raw_path
         if not self._routes.has(path):
@@ -105,7 +104,7 @@ class Reception:
         self._note(request, visit, reply)
         return self._respond(request, visit, reply)
 
-    async def _answer(self, request: BaseRequest, visit: Visit) -> Reply:
+    async def _answer(self, request: AnyRequest, visit: Visit) -> Reply:
         match = self._routes.find(visit.head.path)
         if match is None:
             visit.adapter = self._routes.owner(visit.head.path)
@@ -144,7 +143,7 @@ class Reception:
             return Tenant("")
 
     async def _document(
-        self, request: BaseRequest, visit: Visit, adapter: Adapter, endpoint: Document
+        self, request: AnyRequest, visit: Visit, adapter: Adapter, endpoint: Document
     ) -> Reply:
         tenant = self._recognise(visit, adapter) if endpoint.open else self._admit(visit, adapter)
         body = await read_body(request, endpoint.max_body, self._body_timeout)
@@ -208,7 +207,7 @@ class Reception:
             return _NOWHERE
         return visit.adapter.refused(refusal, visit.head, visit.tenant)
 
-    def _note(self, request: BaseRequest, visit: Visit, reply: Reply) -> None:
+    def _note(self, request: AnyRequest, visit: Visit, reply: Reply) -> None:
         line: dict[str, Any] = {
             "request_id": visit.id,
             "method": request.method,
@@ -238,7 +237,7 @@ class Reception:
         note = self._log.warning if reply.status >= 500 else self._log.info
         note("request_refused", **line)
 
-    def _respond(self, request: BaseRequest, visit: Visit, reply: Reply) -> Answer:
+    def _respond(self, request: AnyRequest, visit: Visit, reply: Reply) -> Answer:
         headers = {"X-Request-Id": visit.id}
         receipt = visit.receipt
         if receipt is not None:

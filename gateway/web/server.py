@@ -1,20 +1,27 @@
-"""The public listener's HTTP server: aiohttp's, with a shorter way out.
+"""The public listener's HTTP server: aiohttp's, with a shorter way through.
 
-aiohttp parses requests, keeps connections alive and guards them. Its response
-objects can stream, compress and set cookies; an answer here is a few headers
-and a short body, written in one piece.
+aiohttp parses requests, keeps connections alive and guards them. Its request
+and response objects can stream, compress and set cookies; a request here is a
+head and a body, and an answer is a few headers and a short body, written in
+one piece.
 """
 
+import asyncio
 import functools
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Union
 
-from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
+from aiohttp import StreamReader
+from aiohttp.http import RawRequestMessage
+from aiohttp.web import BaseRequest, RequestHandler, RequestPayloadError, Server, StreamResponse
 
 from gateway.adapter import Reply
+
+AnyRequest = Union["Request", BaseRequest]
+"""A request in either form; only what both have is used."""
 
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _BODILESS = (204, 304)
@@ -49,7 +56,7 @@ class Answer:
     __slots__ = ("keep_alive", "raw")
 
     def __init__(
-        self, request: BaseRequest, reply: Reply, headers: Mapping[str, str], *, close: bool
+        self, request: "AnyRequest", reply: Reply, headers: Mapping[str, str], *, close: bool
     ) -> None:
         """Write *reply* to *request* with more *headers*, which hold nothing that a client wrote.
 
@@ -68,21 +75,151 @@ class Answer:
         self.raw = raw if bodiless else raw + reply.body
 
 
-class Connection(RequestHandler):
-    """One client's connection."""
+class Request:
+    """What is asked of a request of aiohttp's here, at a tenth of its making."""
 
-    __slots__ = ()
+    __slots__ = (
+        "_connection",
+        "content",
+        "headers",
+        "keep_alive",
+        "method",
+        "output_size",
+        "raw_path",
+        "remote",
+        "version",
+    )
+
+    def __init__(
+        self, message: RawRequestMessage, payload: StreamReader, connection: "Connection"
+    ) -> None:
+        self.content = payload
+        self.headers = message.headers
+        self.keep_alive = not message.should_close
+        self.method = message.method
+        self.output_size = 0
+        self.raw_path = message.path
+        self.remote = connection.remote
+        self.version = message.version
+        self._connection = connection
+
+    @property
+    def content_length(self) -> int | None:
+        """The body's length as the header has it; the parser has found it to be a number."""
+        length = self.headers.get("Content-Length")
+        return None if length is None else int(length)
+
+    @property
+    def writer(self) -> "Request":
+        """Where something can be written before the answer."""
+        return self
+
+    async def write(self, data: bytes) -> None:
+        """Write *data* before the answer."""
+        if self._connection.transport is not None:
+            self._connection.transport.write(data)
+
+    def _cancel(self, error: BaseException) -> None:
+        # aiohttp calls this when the connection is lost: whoever reads the body is told.
+        self.content.set_exception(error)
+
+
+class Connection(RequestHandler):
+    """One client's connection: requests are answered one after another in its own task.
+
+    aiohttp would start a task for each request, to give it a context of its own.
+    """
+
+    __slots__ = ("remote",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Know the client's address once for all its requests."""
+        peer = transport.get_extra_info("peername")
+        self.remote = str(peer[0]) if isinstance(peer, tuple) else ""
+        super().connection_made(transport)
+
+    async def start(self) -> None:
+        """Answer requests until the connection ends.
+
+        What only aiohttp can answer (a malformed request, a protocol upgrade)
+        makes it take the connection over.
+        """
+        while not self._force_close:
+            if not self._messages:
+                await self._next_message()
+            message, payload = self._messages[0]
+            if not isinstance(message, RawRequestMessage) or message.upgrade:
+                await super().start()
+                return
+            self._messages.popleft()
+            if self._parser is not None:
+                self._parser.message_consumed()
+            if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                self._resume_reading_if_drained()
+            if not await self._exchange(Request(message, payload, self), payload):
+                break
+        if not self._force_close:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _next_message(self) -> None:
+        try:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def _exchange(self, request: Request, payload: StreamReader) -> bool:
+        """Answer one request; return whether the connection goes on."""
+        handler, manager = self._request_handler, self._manager
+        if handler is None or manager is None:
+            return False
+        manager.requests_count += 1
+        self._request_in_progress = True
+        if not payload.is_eof():
+            self._current_request = request  # type: ignore[assignment]
+        try:
+            answer: Answer = await handler(request)  # type: ignore[arg-type, assignment]
+        except ConnectionError:
+            return False
+        finally:
+            self._current_request = None
+            self._request_in_progress = False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+        if self.transport is None:
+            return False
+        self.transport.write(answer.raw)
+        if self._paused:
+            await self._drain_helper()
+        if not payload.is_eof() and not await self._rest_arrives(payload):
+            return False
+        self._keepalive = answer.keep_alive
+        if not answer.keep_alive or self._close or self._force_close:
+            return False
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
+        return True
+
+    async def _rest_arrives(self, payload: StreamReader) -> bool:
+        """Read the rest of a refused body, for a while: only then does its sender read."""
+        try:
+            async with asyncio.timeout(self._lingering_time):
+                while not payload.is_eof():
+                    await payload.readany()
+        except (TimeoutError, ConnectionError, RequestPayloadError):
+            return False
+        return True
 
     async def finish_response(
         self, request: BaseRequest, resp: Any, start_time: float | None
     ) -> tuple[StreamResponse, bool]:
-        """Write an `Answer` as it is; what aiohttp itself answers goes its usual way."""
-        if type(resp) is not Answer or self._upgraded:
-            return await super().finish_response(request, _full(resp), start_time)
-        if self.transport is None:
-            return resp, True  # type: ignore[return-value]
-        self.transport.write(resp.raw)
-        return resp, False  # type: ignore[return-value]
+        """Let aiohttp write what it answers, and an `Answer`, where it has taken over."""
+        return await super().finish_response(request, _full(resp), start_time)
 
 
 def _full(resp: Any) -> Any:
