@@ -211,8 +211,15 @@ def quoted(node: Any) -> Any:
 
 
 def written(document: Any) -> str:
-    """Write a decoded document as compact JSON text; infinities and NaN are quoted."""
-    return json.dumps(quoted(document), separators=(",", ":"))
+    """Write a decoded document as compact JSON text; infinities and NaN are quoted.
+
+    Raises:
+        Unreadable: nested more deeply than can be written.
+    """
+    try:
+        return json.dumps(quoted(document), separators=(",", ":"))
+    except RecursionError:
+        raise Unreadable("Nested too deeply to be written again.") from None
 
 
 def depth_exceeds(text: bytes, levels: int = MAX_DEPTH) -> bool:

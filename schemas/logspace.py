@@ -59,14 +59,14 @@ class Event(Lenient):
 class AgentCapability(Lenient):
     """What one agent of a controller can do."""
 
-    id = fields.String(required=True)
+    id = RequiredText()
     trigger_types = fields.List(fields.String(), load_default=list, data_key="trigger-types")
 
 
 class Capabilities(Lenient):
     """The body of ``PUT /capabilities/{controller-id}``, as agents 0.3.x send it."""
 
-    id = fields.String(required=True)
+    id = RequiredText()
     agent_capabilities = fields.List(
         fields.Nested(AgentCapability), load_default=list, data_key="agent-capabilities"
     )

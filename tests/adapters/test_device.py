@@ -170,7 +170,24 @@ async def test_18_an_app_key_is_refused_where_the_operator_says_so(running):
         assert "secret" not in json.dumps(kept) + str(answer.body)
 
 
-@pytest.mark.parametrize("body", [b'{"appKey":"secret"', b'{appKey: secret, x: "y"}'])
+async def test_18_an_app_key_is_known_however_its_name_is_written(gateway):
+    body = json.dumps(E).encode()[:-1] + rb',"\u0061pp\u004bey":"secret"}'
+
+    assert 201 == (await gateway.device(body)).status
+    assert [E] == await events(gateway)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"appKey":"secret"',
+        b'{appKey: secret, x: "y"}',
+        b'{"appKey":"a\\"secret"}',
+        b'{"appKey":["a","secret"]}',
+        b'{"appKey":{"a":1,"b":"secret"}}',
+        rb'{"app\u004Bey":"secret","x":NaN}',
+    ],
+)
 async def test_18_an_app_key_does_not_even_reach_the_quarantine(gateway, body):
     assert_error(await gateway.device(body), 400, 6)
     [kept] = await gateway.events()

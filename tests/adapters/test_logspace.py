@@ -251,3 +251,26 @@ async def test_what_the_client_accepts_or_calls_its_body_does_not_matter(gateway
     sent = {"Accept": accept, "Content-Type": "application/x-www-form-urlencoded"}
 
     assert 202 == (await gateway.logspace([READING], **sent)).status
+
+
+TOKEN = {"logspace.space-token": "development"}
+
+
+@pytest.mark.parametrize("name", ["", "\x00", "\ud800"])
+@pytest.mark.parametrize("where", ["controller", "agent"])
+async def test_capabilities_that_no_order_could_name_are_refused(running, where, name):
+    controller, agent = ("c", name) if where == "agent" else (name, "a")
+    told = {"id": controller, "agent-capabilities": [{"id": agent, "trigger-types": ["Scheduler"]}]}
+    path = "c" if where == "agent" else "%00"
+    async with running({"logspace": {"default_orders": True}}) as gateway:
+        assert 400 == (await gateway.send("PUT", f"/capabilities/{path}", told, TOKEN)).status
+        assert 404 == (await gateway.send("GET", f"/orders/{path}", b"", TOKEN)).status
+
+
+async def test_a_deeply_nested_element_is_quarantined_where_members_are_masked_too(running):
+    deep = b'[{"password":"secret","a":' + b"[" * 900 + b"]" * 900 + b"}]"
+    async with running({"redact": {"keys": ["password"]}}) as gateway:
+        assert 400 == (await gateway.logspace(deep)).status
+        [kept] = await gateway.events()
+
+        assert "secret" not in kept["data"]["raw"]

@@ -15,8 +15,9 @@ from tests.conftest import GOLDEN
 
 RECORDED = sorted(
     path
-    for path in GOLDEN.glob("*/*")
-    if path.suffix in (".json", ".log") and "page_" not in path.name
+    for dialect in ("moesif", "logspace")
+    for path in (GOLDEN / dialect).iterdir()
+    if not path.name.startswith("page_")
 )
 KINDS = {
     "events": "api_call",

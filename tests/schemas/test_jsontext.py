@@ -263,6 +263,15 @@ def test_what_is_written_reads_back_equal(value):
     assert value == jsontext.value(jsontext.written(value).encode(), deepest=None)
 
 
+@pytest.mark.parametrize("levels", [500, 990])
+def test_a_document_too_deep_to_be_written_again_is_unreadable(levels):
+    document = reduce(lambda inner, _: [inner], range(levels), 0)
+    try:
+        assert nested(levels).replace(b"[]", b"[0]") == jsontext.written(document).encode()
+    except Unreadable as error:
+        assert "deep" in str(error)
+
+
 @given(st.dictionaries(st.text(), VALUES))
 def test_canonical_text_does_not_depend_on_the_order_of_members(document):
     assert jsontext.canonical(document) == jsontext.canonical(dict(reversed(document.items())))
