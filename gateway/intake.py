@@ -3,6 +3,7 @@
 Every dialect's events pass here, and nothing else writes records.
 """
 
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -20,8 +21,11 @@ from schemas import Problem
 
 log = structlog.get_logger()
 
+_TOLD = 100
+"""Faults that an answer names; the quarantine has all of them."""
+
 _AVOID = 0.5
-"""Seconds for which a store that has just failed is not tried again by requests."""
+"""Seconds for which what a store has just failed to do is not tried again by requests."""
 
 
 class Intake:
@@ -42,6 +46,7 @@ class Intake:
         self._to_spool = to_spool
         self._redactor = redactor
         self._avoid_until = 0.0
+        self._mute_until = 0.0
 
     async def accept(
         self, dialect: str, inbound: Inbound, reading: Reading, *, on_invalid: str, queue: bool
@@ -92,17 +97,18 @@ class Intake:
             except StoreError as error:
                 log.warning("store_failed", events=len(records), error=str(error))
                 self._avoid_until = time.monotonic() + _AVOID
-        return await self._spool_them(records)
+        return await self._queue(records)
 
     async def _queue(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
         """Spool what neither the spool nor, where it can be asked, the store has already."""
         keys = {record.key for record in records if record.key is not None}
         held = self._spool.known(keys)
-        if time.monotonic() >= self._avoid_until:
+        # A store that cannot be written can often be asked all the same.
+        if time.monotonic() >= self._mute_until:
             try:
                 held |= await self._store.known(keys - held)
             except StoreError:
-                self._avoid_until = time.monotonic() + _AVOID
+                self._mute_until = time.monotonic() + _AVOID
         if held:
             return await self._keep_but(records, held, queue=True)
         return await self._spool_them(records)
@@ -126,5 +132,5 @@ class Intake:
 
 
 def _invalid(rejected: Sequence[Rejected]) -> Refusal:
-    problems = [problem for one in rejected for problem in one.seen_from_request()]
-    return Refusal(Reason.INVALID, problems=problems)
+    problems = (problem for one in rejected for problem in one.seen_from_request())
+    return Refusal(Reason.INVALID, problems=tuple(itertools.islice(problems, _TOLD)))

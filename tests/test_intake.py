@@ -189,6 +189,23 @@ async def test_while_the_store_is_away_everything_is_queued_and_reaches_it_once(
     assert {key_of("a")} == await desk.store.known([key_of("a")])
 
 
+async def test_a_key_that_the_store_has_is_a_duplicate_while_it_cannot_be_written(desk):
+    await desk.accept(make_record("a"))
+    with locked(desk.store_path):
+        # The first of these finds the store locked, the others do not even try it.
+        for name in "bcd":
+            assert [DUPLICATE, QUEUED] == await desk.outcomes(make_record("a"), make_record(name))
+    assert [DUPLICATE, QUEUED] == await desk.outcomes(make_record("a"), make_record("e"))
+
+
+async def test_a_store_that_cannot_even_be_asked_does_not_stop_the_spool(desk):
+    await desk.accept(make_record("a"))
+    await desk.store.close()
+
+    assert [QUEUED, QUEUED] == await desk.outcomes(make_record("a"), make_record("b"))
+    assert [DUPLICATE, QUEUED] == await desk.outcomes(make_record("b"), make_record("c"))
+
+
 async def test_with_neither_store_nor_spool_everyone_is_asked_to_come_again(desk):
     with locked(desk.store_path), locked(desk.spool_path):
         for how in ({}, {"queue": True}, {"rejected": (bad(),)}):

@@ -1,0 +1,211 @@
+"""Clients that vanish, too much at once, and a stop in the middle of it all."""
+
+import asyncio
+import json
+import signal
+from collections import Counter
+
+import pytest
+
+from tests.conftest import Process
+from tests.system.wire import (
+    LOGSPACE,
+    Client,
+    Request,
+    agent_event,
+    agent_events,
+    ask,
+    eventually,
+    locked,
+    metric,
+    name_of,
+    one_call,
+    one_device_event,
+    some_calls,
+)
+
+
+def configured(process: Process, text: str) -> Process:
+    process.config.write_text(f"{process.config.read_text()}\n{text}\n")
+    return process.start()
+
+
+async def opened(process: Process) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = process.url.removeprefix("http://").split(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def test_a_client_that_vanishes_within_its_body_leaves_nothing(process):
+    process.start()
+    for share in (0.1, 0.5, 0.99):
+        raw = agent_events(50).written()
+        _, writer = await opened(process)
+        writer.write(raw[: int(len(raw) * share)])
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+
+    assert 202 == (await ask(process.url, agent_events(1))).status
+    assert 1 == len(process.export())
+    log = process.log.read_text()
+    assert "request_failed" not in log
+    assert "Traceback" not in log
+
+
+async def test_a_client_that_vanishes_before_its_answer_has_its_events_kept_once(process):
+    process.start()
+    requests = [some_calls(), agent_events(), one_device_event()]
+    with locked(process.folder / "events.db"):
+        for request in requests:
+            _, writer = await opened(process)
+            writer.write(request.written())
+            await writer.drain()
+            await asyncio.sleep(0.1)
+            writer.transport.abort()
+    expected = sorted(name for request in requests for name in request.events)
+
+    eventually(lambda: expected == sorted(map(name_of, process.export())))
+    # They come again, as real ones do, and hear that all is well.
+    assert [201, 202, 409] == [(await ask(process.url, request)).status for request in requests]
+    assert expected == sorted(map(name_of, process.export()))
+    assert "Traceback" not in process.log.read_text()
+
+
+async def test_too_much_at_once_is_refused_and_what_was_taken_is_kept(process):
+    configured(process, "[ingest]\nmax_waiting_events = 10")
+    requests = [make() for make in (one_call, agent_events, one_device_event) for _ in range(20)]
+    with locked(process.folder / "events.db"), locked(process.folder / "spool.db"):
+        # Nothing can be written for half a minute: all that comes has to wait or to go.
+        answers = await asyncio.gather(*(ask(process.url, request) for request in requests))
+    assert {503} == {answer.status for answer in answers}
+    assert {"1"} == {answer.headers["retry-after"] for answer in answers}
+    for reason in ("overloaded", "unavailable"):
+        assert f'"reason":"{reason}"' in process.log.read_text()
+
+    accepted = set()
+    for request in requests:
+        answer = await ask(process.url, request)
+        assert answer.status < 300
+        accepted |= request.events.keys()
+    eventually(lambda: metric(process.ops_url, "gateway_spool_depth") == 0)
+    assert dict.fromkeys(accepted, 1) == Counter(map(name_of, process.export()))
+
+
+async def test_under_overload_every_success_is_kept_once_and_every_refusal_not_at_all(process):
+    configured(process, "[ingest]\nmax_waiting_events = 8")
+    requests = [some_calls(transaction=False) for _ in range(200)]
+    answers = await asyncio.gather(*(ask(process.url, request) for request in requests))
+    statuses = Counter(answer.status for answer in answers)
+    assert {201, 503} >= statuses.keys()
+    kept = [
+        name
+        for request, answer in zip(requests, answers, strict=True)
+        if answer.status == 201
+        for name in request.events
+    ]
+
+    assert sorted(kept) == sorted(map(name_of, process.export()))
+    assert 201 == (await ask(process.url, one_call())).status
+
+
+async def test_a_full_spool_refuses_and_recovers(process):
+    configured(process, "[spool]\nmax_events = 5")
+    requests = [one_device_event() for _ in range(8)]
+    with locked(process.folder / "events.db"):
+        answers = [await ask(process.url, request) for request in requests]
+        assert [202] * 5 + [503] * 3 == [answer.status for answer in answers]
+        assert 409 == (await ask(process.url, requests[0])).status
+    eventually(lambda: metric(process.ops_url, "gateway_spool_depth") == 0)
+
+    again = [(await ask(process.url, request)).status for request in requests]
+    assert [409] * 5 == again[:5]
+    assert {201, 202} >= set(again[5:])
+    eventually(lambda: len(process.export()) == 8)
+
+
+async def test_a_stop_answers_everyone_who_waits_and_takes_nobody_new(process):
+    process.start()
+    requests = [agent_events() for _ in range(20)]
+    idle = Client(process.url)
+    assert 201 == (await idle.send(one_call())).status
+    with locked(process.folder / "events.db"):
+        waiting = [asyncio.create_task(ask(process.url, request)) for request in requests]
+        await asyncio.to_thread(
+            eventually, lambda: metric(process.ops_url, "gateway_waiting_events") > 0
+        )
+        process.process.send_signal(signal.SIGTERM)
+        answers = await asyncio.gather(*waiting)
+    assert [202] * 20 == [answer.status for answer in answers]
+    assert {"close"} == {answer.headers["connection"] for answer in answers}
+    assert 0 == await asyncio.to_thread(process.process.wait, 40)
+    assert await idle.send(one_call()) is None
+    idle.close()
+
+    process.start()
+    eventually(lambda: metric(process.ops_url, "gateway_spool_depth") == 0)
+    assert 1 + 20 * 5 == len(process.export())
+
+
+async def test_a_stop_waits_for_a_body_that_is_on_its_way(process):
+    process.start()
+    raw = agent_events(20).written()
+    reader, writer = await opened(process)
+    writer.write(raw[: len(raw) // 2])
+    await writer.drain()
+    await asyncio.sleep(0.2)
+    process.process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.3)
+    writer.write(raw[len(raw) // 2 :])
+    await writer.drain()
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 202 ")
+    assert 0 == await asyncio.to_thread(process.process.wait, 40)
+    assert 20 == len(process.export())
+
+
+async def test_a_stop_does_not_wait_for_a_body_longer_than_it_was_told_to(process):
+    configured(process, "")
+    text = process.config.read_text()
+    process.stop()
+    process.config.write_text(text.replace("[server]", "[server]\nshutdown_timeout = 1"))
+    process.start()
+    raw = agent_events(20).written()
+    _, writer = await opened(process)
+    writer.write(raw[: len(raw) // 2])
+    await writer.drain()
+    await asyncio.sleep(0.2)
+
+    assert 0 == await asyncio.to_thread(process.stop)
+    writer.close()
+    assert [] == process.export()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_without_any_client_is_clean(process, number):
+    process.start()
+
+    assert 0 == process.signal(number)
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    assert ["gateway_started", "gateway_stopping", "gateway_stopped"] == [
+        line["event"] for line in lines
+    ]
+
+
+async def test_several_requests_written_at_once_are_each_answered_in_order(process):
+    process.start()
+    batches = [
+        Request("PUT", "/events", LOGSPACE, [agent_event(f"{n}"), *([{}] * (n % 2))])
+        for n in range(20)
+    ]
+    reader, writer = await opened(process)
+    writer.write(b"".join(batch.written() for batch in batches))
+    for n in range(20):
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert head.startswith(b"HTTP/1.1 202 ")
+        assert (b"gateway-rejected: 1" in head.lower()) == (n % 2 == 1)
+    writer.close()
+
+    stored = [event for event in process.export() if event["kind"] == "event"]
+    assert [f"{n}" for n in range(20)] == [name_of(event) for event in stored]

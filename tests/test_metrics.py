@@ -1,0 +1,115 @@
+"""What is counted, as an operator scrapes it."""
+
+import re
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import Running
+from tests.records import eventually, locked
+
+AGENT_EVENT = {"id": "1", "system": "s", "agent-id": "a", "timestamp": "2026-01-01T00:00:00Z"}
+DEVICE_EVENT = {
+    "typeId": "0045",
+    "description": "",
+    "appId": "a",
+    "severity": 1,
+    "data": {},
+    "timestamp": 1,
+}
+SPACE = '{dialect="logspace",tenant="development"}'
+T1 = '{dialect="device",tenant="T1"}'
+
+
+async def page(gateway: Running) -> str:
+    async with gateway.session.get(gateway.ops_url + "/metrics") as response:
+        assert 200 == response.status
+        assert response.headers["Content-Type"].startswith("text/plain")
+        return await response.text()
+
+
+async def test_events_are_counted_by_what_became_of_them(gateway):
+    answer = await gateway.logspace([AGENT_EVENT, AGENT_EVENT, {**AGENT_EVENT, "id": "2"}, {}])
+    assert 202 == answer.status
+
+    assert 2 == await gateway.metric(f"gateway_accepted_total{SPACE}")
+    assert 1 == await gateway.metric(f"gateway_duplicate_total{SPACE}")
+    assert 1 == await gateway.metric(f"gateway_rejected_total{SPACE}")
+    assert 0 == await gateway.metric(f"gateway_queued_total{SPACE}")
+
+
+async def test_bytes_are_counted_inflated(gateway):
+    body = b'[{"id":"1","system":"s","agent-id":"a","timestamp":"2026-01-01T00:00:00Z"}]'
+    await gateway.logspace(body)
+
+    assert len(body) == await gateway.metric(f"gateway_bytes_total{SPACE}")
+
+
+async def test_refusals_are_counted_by_reason(gateway):
+    await gateway.logspace(b"[")
+    await gateway.logspace([{}])
+    await gateway.send("PUT", "/events", [AGENT_EVENT])
+    await gateway.send("GET", "/no/such/address")
+
+    async def refused(dialect: str, reason: str, tenant: str) -> float:
+        labels = f'dialect="{dialect}",reason="{reason}",tenant="{tenant}"'
+        return await gateway.metric(f"gateway_refused_total{{{labels}}}")
+
+    assert 1 == await refused("logspace", "not_json", "development")
+    assert 1 == await refused("logspace", "invalid", "development")
+    assert 1 == await refused("logspace", "credential_missing", "")
+    assert 1 == await refused("", "no_such_address", "")
+    # Both bodies went to quarantine before they were refused.
+    assert 2 == await gateway.metric(f"gateway_rejected_total{SPACE}")
+
+
+async def test_with_refuse_nothing_is_counted_as_quarantined(running):
+    async with running({"ingest": {"on_invalid": "refuse"}}) as gateway:
+        await gateway.logspace([{}])
+        await gateway.logspace(b"[")
+
+        assert 0 == await gateway.metric(f"gateway_rejected_total{SPACE}")
+
+
+async def test_the_spool_is_measured_from_filling_to_draining(gateway, tmp_path):
+    with locked(tmp_path / "events.db"):
+        assert 202 == (await gateway.device(DEVICE_EVENT)).status
+        assert 1 == await gateway.metric(f"gateway_queued_total{T1}")
+        assert 0 == await gateway.metric(f"gateway_accepted_total{T1}")
+        assert 1 == await gateway.metric("gateway_spool_depth")
+
+    async def drained() -> bool:
+        return await gateway.metric('gateway_spool_drained_total{outcome="stored"}') == 1
+
+    await eventually(drained)
+    assert 0 == await gateway.metric("gateway_spool_depth")
+
+
+async def test_commits_are_measured(gateway):
+    await gateway.logspace([AGENT_EVENT, {**AGENT_EVENT, "id": "2"}])
+
+    assert 1 == await gateway.metric("gateway_commit_events_count")
+    assert 2 == await gateway.metric("gateway_commit_events_sum")
+    assert 1 == await gateway.metric("gateway_commit_seconds_count")
+    assert await gateway.metric("gateway_commit_seconds_sum") > 0
+    assert 0 == await gateway.metric("gateway_waiting_events")
+
+
+async def test_quarantined_records_let_go_are_counted(running):
+    async with running({"quarantine": {"max_records": 1}}) as gateway:
+        await gateway.logspace([{}, 1, 2])
+
+        assert 2 == await gateway.metric("gateway_quarantine_trimmed")
+
+
+async def test_every_name_is_ours_and_nothing_of_a_client_is_a_label(gateway):
+    await gateway.send("PUT", "/events", [], {"logspace.space-token": "s3cr3t"})
+    await gateway.device(DEVICE_EVENT, tenant="gone", device="s3cr3t")
+    await gateway.send("POST", "/v1/s3cr3t")
+    await gateway.device(DEVICE_EVENT)
+    text = await page(gateway)
+
+    families = list(text_string_to_metric_families(text))
+    assert all(family.name.startswith("gateway_") for family in families)
+    assert all(family.documentation for family in families)
+    assert "s3cr3t" not in text
+    assert {"", "T1"} == set(re.findall(r'tenant="([^"]*)"', text))

@@ -1,0 +1,85 @@
+"""The operator's listener."""
+
+import asyncio
+import json
+
+from tests.conftest import Running
+from tests.records import eventually, locked
+
+EVENT = {
+    "typeId": "0045",
+    "description": "",
+    "appId": "a",
+    "severity": 1,
+    "data": {},
+    "timestamp": 1,
+}
+
+
+async def asked(gateway: Running, path: str) -> tuple[int, str]:
+    async with gateway.session.get(gateway.ops_url + path) as response:
+        return response.status, (await response.json())["status"]
+
+
+async def test_a_running_gateway_is_alive_and_ready(gateway):
+    assert (200, "alive") == await asked(gateway, "/livez")
+    assert (200, "ready") == await asked(gateway, "/readyz")
+
+
+async def test_with_a_spool_it_is_ready_without_the_store(gateway, tmp_path):
+    with locked(tmp_path / "events.db"):
+        assert (200, "ready") == await asked(gateway, "/readyz")
+
+
+async def test_with_neither_store_nor_spool_it_is_alive_and_not_ready(gateway, tmp_path):
+    with locked(tmp_path / "events.db"), locked(tmp_path / "spool.db"):
+        assert (503, "not ready") == await asked(gateway, "/readyz")
+        assert (200, "alive") == await asked(gateway, "/livez")
+
+    assert (200, "ready") == await asked(gateway, "/readyz")
+
+
+async def test_with_a_full_spool_and_no_store_it_is_not_ready(running, tmp_path):
+    async with running({"spool": {"max_events": 1}}) as gateway:
+        with locked(tmp_path / "events.db"):
+            assert 202 == (await gateway.device(EVENT)).status
+            assert (503, "not ready") == await asked(gateway, "/readyz")
+            assert 503 == (await gateway.device({**EVENT, "timestamp": 2})).status
+
+        async def ready() -> bool:
+            return (await asked(gateway, "/readyz"))[0] == 200
+
+        await eventually(ready)
+
+
+async def test_while_it_stops_it_is_alive_and_not_ready_and_answers_who_waits(running, tmp_path):
+    async with running() as gateway:
+        with locked(tmp_path / "events.db"), locked(tmp_path / "spool.db"):
+            waiting = asyncio.create_task(gateway.device(EVENT))
+
+            async def waits() -> bool:
+                return await gateway.metric("gateway_waiting_events") == 1
+
+            await eventually(waits)
+            stopping = asyncio.create_task(gateway.gateway.stop())
+            await asyncio.sleep(0.1)
+            assert (503, "not ready") == await asked(gateway, "/readyz")
+            assert (200, "alive") == await asked(gateway, "/livez")
+            assert 503 == (await waiting).status
+        await stopping
+
+
+async def test_nothing_of_it_is_on_the_public_listener(gateway):
+    for path in ("/livez", "/readyz", "/metrics"):
+        assert 404 == (await gateway.send("GET", path)).status
+
+
+async def test_nothing_of_the_dialects_is_on_it(gateway):
+    async with gateway.session.put(gateway.ops_url + "/events", data=b"[]") as response:
+        assert 404 == response.status
+
+
+async def test_the_reason_for_not_being_ready_is_told(gateway, tmp_path):
+    with locked(tmp_path / "events.db"), locked(tmp_path / "spool.db"):
+        async with gateway.session.get(gateway.ops_url + "/readyz") as response:
+            assert "locked" in json.loads(await response.text())["reason"]
