@@ -211,6 +211,17 @@ async def test_a_body_that_is_not_json_is_400(gateway, adapter, body):
 
 
 @EACH
+async def test_an_answer_to_very_many_faults_stays_short(gateway, adapter):
+    for method, path in ingests(adapter, batches_only=True):
+        headers = {**credential(adapter), "Content-Encoding": "gzip"}
+        many = gzip.compress(b"[" + b",".join([b"0"] * 2000) + b"]")
+        answer = await gateway.send(method, path, many, headers)
+
+        assert_words(adapter, answer, Reason.INVALID)
+        assert len(answer.body) < 20_000
+
+
+@EACH
 async def test_an_error_of_our_own_is_told_in_the_dialects_words_and_without_its_text(
     running, adapter
 ):
