@@ -1,12 +1,15 @@
 """The one place that opens SQLite.
 
 Durable means WAL with ``synchronous=FULL``: every commit is fsynced before it
-returns. There is one read-write connection per file, and readers open the file
-read-only, because SQLite before 3.51.3 can corrupt a WAL that two connections
-checkpoint at once.
+returns. There is one read-write connection per file, held to by a lock, and
+readers open the file read-only: whoever writes knows in memory what is in the
+file, and SQLite before 3.51.3 can corrupt a WAL that two connections checkpoint
+at once.
 """
 
 import asyncio
+import fcntl
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -34,6 +37,9 @@ _PRAGMAS = (
 class Database(aiosqlite.Connection):
     """An aiosqlite connection that can run one function, a whole transaction, in one hop."""
 
+    claim: int | None = None
+    """The descriptor that holds the right to write, if this connection has it."""
+
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run *work* on the connection's thread.
 
@@ -46,6 +52,15 @@ class Database(aiosqlite.Connection):
         except (sqlite3.Error, ValueError) as error:
             raise StoreError(f"{type(error).__name__}: {error}") from error
         return result
+
+    async def close(self) -> None:
+        """Close the connection, then let others write. Safe to call twice."""
+        try:
+            await super().close()
+        finally:
+            if self.claim is not None:
+                os.close(self.claim)
+                self.claim = None
 
 
 def _connect(target: str, *, page_size: int | None = None) -> sqlite3.Connection:
@@ -73,13 +88,20 @@ async def open_database(
     *migrations* are SQL scripts; ``user_version`` counts those already run.
 
     Raises:
-        StoreError: the file cannot be opened, is no database, or has a newer schema.
+        StoreError: the file cannot be opened, is no database, has a newer schema,
+            or belongs to another writer.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{path.parent}: {error.strerror}") from error
-    database = await _opened(path, lambda: _connect(_uri(path, "rwc"), page_size=page_size))
+    claim = _claim(path)
+    try:
+        database = await _opened(path, lambda: _connect(_uri(path, "rwc"), page_size=page_size))
+    except BaseException:
+        os.close(claim)
+        raise
+    database.claim = claim
     try:
         await database.run(lambda connection: _migrate(connection, path, migrations))
     except BaseException:
@@ -100,6 +122,23 @@ async def open_reader(path: Path) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
+
+
+def _claim(path: Path) -> int:
+    """Take the right to write *path*; it ends with the descriptor, and so with the process."""
+    # A file beside it: closing a descriptor of the database itself would drop SQLite's own locks.
+    lock = path.with_name(f"{path.name}-writer")
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"{lock}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        why = "another process writes it" if isinstance(error, BlockingIOError) else error.strerror
+        raise StoreError(f"{path}: {why}") from error
+    return descriptor
 
 
 async def _opened(path: Path, connect: Callable[[], sqlite3.Connection]) -> Database:

@@ -187,6 +187,23 @@ async def test_a_lock_of_another_process_is_a_store_error_and_ends_with_it(path)
         assert [DUPLICATE, STORED] == list(await store.append([make_record("a"), make_record("b")]))
 
 
+async def test_a_file_has_one_writer_at_a_time(path):
+    async with closing(await opened(path)) as store:
+        with pytest.raises(StoreError, match=r"events\.db: another process writes it"):
+            await opened(path)
+        assert [STORED] == list(await store.append([make_record("a")]))
+
+    async with closing(await opened(path)) as store:
+        assert [DUPLICATE] == list(await store.append([make_record("a")]))
+
+
+async def test_a_file_that_could_not_be_opened_belongs_to_nobody(path):
+    path.write_text("notes " * 1000)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="not a database"):
+            await opened(path)
+
+
 async def test_a_closed_store_says_so(path):
     store = await opened(path)
     await store.close()

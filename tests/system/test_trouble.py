@@ -182,6 +182,14 @@ async def test_a_stop_does_not_wait_for_a_body_longer_than_it_was_told_to(proces
     assert [] == process.export()
 
 
+async def test_a_second_gateway_on_the_same_store_does_not_start(process):
+    process.start()
+    with pytest.raises(RuntimeError, match="another process writes it"):
+        Process(process.folder, process.config.read_text()).start()
+
+    assert 201 == (await ask(process.url, one_device_event())).status
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stop_without_any_client_is_clean(process, number):
     process.start()
