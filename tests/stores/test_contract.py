@@ -2,45 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
 from gateway.record import Outcome, key_of
-from gateway.store import Selection, Store, StoredDocument
-from gateway.stores import STORES, open_store
-from tests.records import NOW, make_record, make_rejected, sequences, stored
+from gateway.stores import open_store
+from tests.records import make_record, make_rejected, sequences, stored
 
 STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
-
-URLS = {"memory": "memory:", "sqlite": "sqlite:///{folder}/events.db"}
-
-
-@pytest.fixture(params=sorted(STORES))
-async def opened(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[Callable[[int], Awaitable[Store]]]:
-    """Opens the store with a bound on its quarantine."""
-    made: list[Store] = []
-
-    async def open_one(max_rejected: int) -> Store:
-        url = URLS[request.param].format(folder=tmp_path)
-        made.append(await open_store(url, max_rejected))
-        return made[-1]
-
-    yield open_one
-    for store in made:
-        await store.close()
-
-
-@pytest.fixture
-async def store(opened: Callable[[int], Awaitable[Store]]) -> Store:
-    return await opened(100)
-
-
-def test_every_registered_store_is_tested_here():
-    assert set(STORES) == set(URLS)
 
 
 async def test_a_scheme_that_no_store_has_is_a_key_error():
@@ -246,110 +215,6 @@ def map_keys(*texts: str) -> set[bytes]:
 async def test_a_store_that_works_is_ready_as_often_as_it_is_asked(store):
     await store.probe()
     await store.probe()
-
-    assert [] == await stored(store)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        ({}, "abcdef"),
-        ({"dialect": "device"}, "bd"),
-        ({"tenant": "other"}, "cd"),
-        ({"kind": "rejected"}, "e"),
-        ({"dialect": "device", "tenant": "other"}, "d"),
-        ({"dialect": "device", "kind": "rejected"}, ""),
-        ({"since": NOW + 1}, "ef"),
-        ({"until": NOW + 1}, "abcd"),
-        ({"since": NOW + 1, "until": NOW + 2}, "e"),
-        ({"since": NOW + 2}, "f"),
-        ({"until": NOW}, ""),
-        ({"limit": 0}, ""),
-        ({"limit": 2}, "ab"),
-        ({"limit": 99}, "abcdef"),
-        ({"tenant": "acme", "limit": 3}, "abe"),
-        ({"tenant": ""}, ""),
-        ({"dialect": "device' OR 1=1 --"}, ""),
-    ],
-)
-async def test_a_selection_bounds_what_is_read(store, wanted, expected):
-    records = {
-        "a": make_record("a"),
-        "b": make_record("b", dialect="device"),
-        "c": make_record("c", tenant="other"),
-        "d": make_record("d", tenant="other", dialect="device"),
-        "e": make_rejected("e", received_at=NOW + 1),
-        "f": make_record("f", received_at=NOW + 2),
-    }
-    await store.append(list(records.values()))
-
-    assert [records[name] for name in expected] == await stored(store, **wanted)
-
-
-async def test_a_reader_goes_on_after_the_last_sequence_it_saw(store):
-    await store.append([make_record(f"{n}") for n in range(10)])
-    everything = await sequences(store)
-    seen: list[int] = []
-    while page := await sequences(store, after=seen[-1] if seen else 0, limit=3):
-        seen += page
-
-    assert everything == seen
-    assert [] == await sequences(store, after=everything[-1])
-
-
-async def test_a_reading_shows_what_was_there_at_its_start_while_writing_goes_on(store):
-    await store.append([make_record(f"{n}") for n in range(1200)])
-    seen = 0
-    async for _, _ in store.read(Selection()):
-        if seen % 100 == 0:
-            assert [STORED] == list(await store.append([make_record(f"later {seen}")]))
-        seen += 1
-
-    assert 1200 == seen
-    assert 1212 == len(await sequences(store))
-
-
-async def test_a_reading_that_is_given_up_disturbs_nothing(store):
-    await store.append([make_record(f"{n}") for n in range(1200)])
-    reading = store.read(Selection())
-    await anext(reading)
-    await reading.aclose()
-
-    assert [STORED] == list(await store.append([make_record("later")]))
-
-
-async def test_the_last_document_put_under_a_name_counts(store):
-    assert await store.get("device", "T1", "a") is None
-
-    await store.put("device", "T1", "a", "{}", NOW)
-    await store.put("device", "T1", "a", '{"\x00":"🎉"}', NOW + 1)
-
-    assert StoredDocument('{"\x00":"🎉"}', NOW + 1) == await store.get("device", "T1", "a")
-
-
-async def test_documents_are_apart_by_dialect_tenant_and_name(store):
-    names = [("device", "T1", "a"), ("device", "T2", "a"), ("logspace", "T1", "a")]
-    for dialect, tenant, name in [*names, ("device", "T1", "b")]:
-        await store.put(dialect, tenant, name, f"{dialect} {tenant} {name}", NOW)
-
-    for dialect, tenant, name in names:
-        found = await store.get(dialect, tenant, name)
-        assert f"{dialect} {tenant} {name}" == found.body
-
-
-async def test_documents_are_listed_by_how_their_names_begin(store):
-    for tenant, name in [("T1", "device/1"), ("T2", "device/2"), ("T1", "devices"), ("T1", "%")]:
-        await store.put("device", tenant, name, "{}", NOW)
-    await store.put("logspace", "T1", "device/3", "{}", NOW)
-
-    listed = {tuple(one) for one in await store.names("device", "device/")}
-    assert {("T1", "device/1"), ("T2", "device/2")} == listed
-    assert [("T1", "%")] == [tuple(one) for one in await store.names("device", "%")]
-    assert 4 == len(await store.names("device", ""))
-
-
-async def test_documents_are_no_events(store):
-    await store.put("device", "T1", "a", "{}", NOW)
 
     assert [] == await stored(store)
 

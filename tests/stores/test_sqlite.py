@@ -1,10 +1,6 @@
 """What is particular to the SQLite store: files, versions, locks and full disks."""
 
-import json
 import sqlite3
-import subprocess
-import sys
-import textwrap
 from contextlib import closing as closed
 from pathlib import Path
 
@@ -14,7 +10,6 @@ from gateway.errors import StoreError
 from gateway.record import Outcome, key_of
 from gateway.store import Selection, StoredDocument
 from gateway.stores.sqlite import migrations, open_store, path_of, read
-from tests.conftest import ROOT
 from tests.records import NOW, closing, locked, make_record, make_rejected, sequences, stored
 
 STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
@@ -225,82 +220,6 @@ async def test_a_group_of_which_one_record_cannot_be_kept_leaves_nothing_behind(
         assert [] == await stored(store)
         assert set() == await store.known([key_of("a"), key_of("b")])
         assert [STORED] == list(await store.append([make_record("a")]))
-
-
-async def test_a_full_database_is_a_store_error_and_nothing_of_the_group_is_kept(path):
-    async with closing(await opened(path)) as store:
-        kept = await fill(store)
-        before = await stored(store)
-        assert kept == len(before)
-
-        await store._database.run(lambda db: db.execute("PRAGMA max_page_count = 1000000"))
-        assert [STORED] == list(await store.append([make_record("full")]))
-        assert [*before] == (await stored(store))[:-1]
-
-
-async def fill(store: object) -> int:
-    """Append groups of two until no page is left; return how many records were kept."""
-    run = store._database.run
-    [(pages,)] = await run(lambda db: db.execute("PRAGMA page_count").fetchall())
-    await run(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 20}").fetchall())
-    for n in range(1000):
-        try:
-            await store.append([make_record(data="x" * 5000), make_record(data="y" * 5000)])
-        except StoreError as error:
-            assert "full" in str(error)
-            return 2 * n
-    raise AssertionError("it never was full")
-
-
-FULL_DISK = """
-    import asyncio, json, resource, sys
-    from gateway.errors import StoreError
-    from gateway.record import Outcome, key_of
-    from gateway.stores.sqlite import open_store
-    from tests.records import make_record, stored
-
-    async def main(url):
-        store = await open_store(url, 10)
-        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
-        said, failed = [], []
-        for n in range(400):
-            name = f"{n}"
-            try:
-                await store.append([make_record(name, data="x" * 5000)])
-            except StoreError:
-                failed.append(name)
-            else:
-                said.append(name)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-        await store.probe()
-        known = await store.known([key_of(name) for name in said + failed])
-        lost = [name for name in said if key_of(name) not in known]
-        ghosts = [name for name in failed if key_of(name) in known]
-        again = [(await store.append([make_record(name)]))[0].value for name in failed[:3]]
-        await store.close()
-        print(json.dumps([len(said), len(failed), lost, ghosts, again]))
-
-    asyncio.run(main(sys.argv[1]))
-"""
-
-
-def test_a_full_disk_loses_nothing_that_was_acknowledged_and_can_be_recovered_from(path):
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(FULL_DISK), f"sqlite:///{path}"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-        timeout=50,
-    )
-    assert b"" == done.stderr
-    said, failed, lost, ghosts, again = json.loads(done.stdout)
-
-    assert said > 5
-    assert failed > 5
-    assert [] == lost
-    assert [] == ghosts
-    assert ["stored"] * 3 == again
 
 
 async def test_a_store_that_is_not_there_cannot_be_read(path):

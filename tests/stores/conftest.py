@@ -1,0 +1,33 @@
+"""The stores under test: every registered one."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.store import Store
+from gateway.stores import STORES, open_store
+
+URLS = {"memory": "memory:", "sqlite": "sqlite:///{folder}/events.db"}
+
+
+@pytest.fixture(params=sorted(STORES))
+async def opened(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Callable[[int], Awaitable[Store]]]:
+    """Opens the store with a bound on its quarantine."""
+    made: list[Store] = []
+
+    async def open_one(max_rejected: int) -> Store:
+        url = URLS[request.param].format(folder=tmp_path)
+        made.append(await open_store(url, max_rejected))
+        return made[-1]
+
+    yield open_one
+    for store in made:
+        await store.close()
+
+
+@pytest.fixture
+async def store(opened: Callable[[int], Awaitable[Store]]) -> Store:
+    return await opened(100)
