@@ -16,6 +16,9 @@ from gateway.store import Appender
 
 log = structlog.get_logger()
 
+_TURNS = 32
+"""Turns of the event loop that a group may gather, some microseconds each."""
+
 Observe = Callable[[int, float], None]
 
 
@@ -104,9 +107,18 @@ class GroupCommitter:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
+                await self._gather()
                 group, self._waiting = self._waiting, []
                 await self._commit(group)
             if self._closing:
+                return
+
+    async def _gather(self) -> None:
+        """Let whoever is ready come along: as long as each turn of the loop brings more."""
+        for _ in range(_TURNS):
+            waiting = len(self._waiting)
+            await asyncio.sleep(0)
+            if len(self._waiting) == waiting:
                 return
 
     async def _commit(self, group: list[_Waiter]) -> None:
