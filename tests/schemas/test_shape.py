@@ -23,7 +23,7 @@ EVERY = pytest.mark.parametrize("name", sorted(CHECKERS))
 FAST = pytest.mark.parametrize(
     "name", ["moesif.Event", "moesif.Action", "logspace.Event", "device.Event"]
 )
-WITHIN = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+WITHIN = settings(max_examples=80, suppress_health_check=list(HealthCheck))
 
 
 def plain(value, number=lambda given: given):
