@@ -57,6 +57,7 @@ class Rejected(msgspec.Struct, frozen=True):
     position: int | None
     problems: Sequence[Problem]
     raw: bytes
+    reason: Reason = Reason.INVALID
 
     def seen_from_request(self) -> list[Problem]:
         """The problems with paths from the top of the request's document."""
@@ -65,11 +66,41 @@ class Rejected(msgspec.Struct, frozen=True):
         return [problem.below(f"[{self.position}]") for problem in self.problems]
 
 
+MAX_REJECTED = 10_000
+"""Different rejected elements of one request that go to quarantine; more are counted."""
+
+
 class Reading(msgspec.Struct):
-    """What a request, or a part of a batch, turned out to hold."""
+    """What a request, or a part of a batch, turned out to hold.
+
+    `rejected` holds the elements that are no events, each text once; `repeated`
+    counts those left out. A batch may be millions of bytes of nothing else.
+    """
 
     records: list[EventRecord]
     rejected: list[Rejected]
+    repeated: int = 0
+    texts: set[bytes] = msgspec.field(default_factory=set)
+
+    @property
+    def rejections(self) -> int:
+        """How many elements are no events."""
+        return len(self.rejected) + self.repeated
+
+    def reject(self, one: Rejected) -> None:
+        """Add an element that is no event."""
+        if len(self.rejected) < MAX_REJECTED and one.raw not in self.texts:
+            self.texts.add(one.raw)
+            self.rejected.append(one)
+        else:
+            self.repeated += 1
+
+    def join(self, later: "Reading") -> None:
+        """Add a later part of the same batch."""
+        self.records += later.records
+        self.repeated += later.repeated
+        for one in later.rejected:
+            self.reject(one)
 
 
 class Reply(msgspec.Struct, frozen=True, eq=False):

@@ -146,6 +146,8 @@ class Gateway:
         for adapter in self._adapters:
             keyring.add(adapter.dialect, adapter.credentials())
             adapter.recall(await store.names(adapter.dialect, "device/"))
+        lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
+        self._stack.append(lambda: _cancel(lag))
         watch = self.metrics.watch
         watch("spool_depth", "Events that wait in the spool.", lambda: spool.depth)
         watch("waiting_events", "Events that wait for the disk.", lambda: to_store.held_events)
@@ -218,6 +220,11 @@ class Gateway:
                 await close()
             except Exception:
                 log.exception("close_failed")
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _busy(connection: Any) -> bool:

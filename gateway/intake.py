@@ -63,7 +63,7 @@ class Intake:
         """
         rejected = reading.rejected
         if not rejected and not self._redactor.active:
-            return Receipt(await self._keep(reading.records, queue))
+            return Receipt(await self._keep_usual(reading.records, queue))
         if rejected and on_invalid == "refuse":
             raise _invalid(rejected)
         records = [self._redactor.redact(record) for record in reading.records]
@@ -71,7 +71,7 @@ class Intake:
         outcomes = await self._keep([*records, *aside], queue)
         if rejected and not records and on_invalid != "accept":
             raise _invalid(rejected)
-        return Receipt(outcomes[: len(records)], len(rejected))
+        return Receipt(outcomes[: len(records)], reading.rejections)
 
     async def put_aside(self, dialect: str, inbound: Inbound, problem: Problem) -> None:
         """Quarantine a body that is not JSON. Raises Refusal as `accept` does."""
@@ -84,6 +84,20 @@ class Intake:
         except StoreError:
             await self._spool.probe()
 
+    async def _keep_usual(self, records: Sequence[EventRecord], queue: bool) -> Sequence[Outcome]:
+        """As `_keep`, in fewer steps where nothing is out of the ordinary."""
+        if queue or self._spool.depth or self._avoid_until:
+            return await self._keep(records, queue)
+        try:
+            return await self._to_store.append(records)
+        except StoreError as error:
+            self._store_failed(records, error)
+            return await self._queue(records)
+
+    def _store_failed(self, records: Sequence[EventRecord], error: StoreError) -> None:
+        log.warning("store_failed", events=len(records), error=str(error))
+        self._avoid_until = time.monotonic() + _AVOID
+
     async def _keep(self, records: Sequence[EventRecord], queue: bool) -> Sequence[Outcome]:
         if queue:
             return await self._queue(records)
@@ -93,10 +107,12 @@ class Intake:
                 return await self._keep_but(records, waiting, queue=False)
         if time.monotonic() >= self._avoid_until:
             try:
-                return await self._to_store.append(records)
+                outcomes = await self._to_store.append(records)
             except StoreError as error:
-                log.warning("store_failed", events=len(records), error=str(error))
-                self._avoid_until = time.monotonic() + _AVOID
+                self._store_failed(records, error)
+            else:
+                self._avoid_until = 0.0
+                return outcomes
         return await self._queue(records)
 
     async def _queue(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:

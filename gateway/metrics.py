@@ -3,6 +3,7 @@
 Labels are configured names and closed lists, nothing of clients.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
@@ -16,6 +17,8 @@ _WHO = ("dialect", "tenant")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10000)
 
+
+_BEAT = 0.05
 
 _EVENTS_OF = {
     Outcome.STORED: ("gateway_accepted", "Events stored."),
@@ -74,6 +77,21 @@ class Metrics:
         self._commit_events = Histogram(
             "gateway_commit_events", "Events in a group commit.", buckets=_EVENTS, registry=new
         )
+
+        self._loop_lag = Histogram(
+            "gateway_loop_lag_seconds",
+            "How late the event loop came to a task that was due.",
+            buckets=_SECONDS,
+            registry=new,
+        )
+
+    async def watch_loop(self) -> None:
+        """Observe the event loop's lag, twenty times a second, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _BEAT
+            await asyncio.sleep(_BEAT)
+            self._loop_lag.observe(max(0.0, loop.time() - due))
 
     def committed(self, events: int, seconds: float) -> None:
         """A group was committed."""

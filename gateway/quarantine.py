@@ -5,6 +5,8 @@ hashes the content, so that a client that repeats a refused batch for ever fills
 nothing.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from gateway.adapter import Inbound, Rejected
@@ -16,13 +18,16 @@ from schemas import Problem
 MAX_BODY = 64 * 1024
 """Bytes kept of a body that is not JSON."""
 
+MAX_PROBLEMS = 100
+"""Faults told of one event; one may have as many as it has members."""
+
 MAX_EVENT = 1024 * 1024
 """Bytes kept of an invalid event; the documented limit of a single one."""
 
 
 def of_event(dialect: str, inbound: Inbound, rejected: Rejected, redactor: Redactor) -> EventRecord:
     """The record of one element that is no event."""
-    return _record(dialect, inbound, Reason.INVALID, rejected.problems, rejected.raw, redactor)
+    return _record(dialect, inbound, rejected.reason, rejected.problems, rejected.raw, redactor)
 
 
 def of_body(dialect: str, inbound: Inbound, problem: Problem, redactor: Redactor) -> EventRecord:
@@ -35,14 +40,14 @@ def _record(
     dialect: str,
     inbound: Inbound,
     reason: Reason,
-    problems: object,
+    problems: Sequence[Problem],
     raw: bytes,
     redactor: Redactor,
 ) -> EventRecord:
     tenant = inbound.tenant.name
     # What is not UTF-8 shows as \xff and the like: nothing is lost, and it is text.
     text = redactor.redact_raw(dialect, tenant, raw.decode("utf-8", "backslashreplace"))
-    data = {"problems": problems, "raw": text[:MAX_EVENT]}
+    data = {"problems": problems[:MAX_PROBLEMS], "raw": text[:MAX_EVENT]}
     return EventRecord(
         id=new_id(inbound.received_at),
         dialect=dialect,

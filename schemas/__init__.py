@@ -6,7 +6,7 @@ This package knows shapes, not meanings, and imports nothing of `gateway`.
 from marshmallow import Schema
 
 from schemas.base import Faulty, Lenient, Problem, Strict, dump, load
-from schemas.jsontext import Unreadable
+from schemas.jsontext import TooMany, Unreadable
 
 __all__ = [
     "Faulty",
@@ -14,6 +14,7 @@ __all__ = [
     "Problem",
     "Schema",
     "Strict",
+    "TooMany",
     "Unreadable",
     "dump",
     "load",

@@ -16,6 +16,11 @@ import msgspec
 MAX_DEPTH = 64
 """Levels of arrays and objects that one event may have."""
 
+MAX_ELEMENTS = 250_000
+"""Elements that one batch may have; 12 MiB of the smallest valid events are fewer."""
+
+_USUAL_BYTES_A_COMMA = 8
+
 _SLICES = msgspec.json.Decoder(list[msgspec.Raw])
 # A string without an end counts as one token: else each quote in it would be tried anew.
 _MARKS = r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]'
@@ -25,6 +30,10 @@ _TOKENS_OF_TEXT = re.compile(_MARKS, re.DOTALL)
 _HUGE = re.compile(rb"[:,\[\s]-?(?:[0-9]{300}|[0-9]++(?:\.[0-9]++)?[eE]\+?[0-9]{2})")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _BOM = b"\xef\xbb\xbf"
+
+
+class TooMany(ValueError):
+    """A batch has more elements than are taken; the argument is a sentence for the client."""
 
 
 class Unreadable(ValueError):
@@ -60,11 +69,21 @@ def slices(body: bytes) -> list[bytes]:
 
     Raises:
         Unreadable: not JSON, or not an array.
+        TooMany: more than `MAX_ELEMENTS` of them.
     """
-    try:
-        return [bytes(raw) for raw in _SLICES.decode(body)]
-    except (msgspec.MsgspecError, RecursionError):
-        return _slices_by_scanning(body)
+    commas = body.count(b",")
+    # Each element costs a hundred bytes of memory or more, and may be of one byte. So where
+    # there may be too many, and the text looks like nothing else, they are counted as they come.
+    if commas < MAX_ELEMENTS or commas * _USUAL_BYTES_A_COMMA < len(body):
+        try:
+            found = [bytes(raw) for raw in _SLICES.decode(body)]
+        except (msgspec.MsgspecError, RecursionError):
+            found = _slices_by_scanning(body)
+    else:
+        found = _slices_by_scanning(body)
+    if len(found) > MAX_ELEMENTS:
+        raise TooMany(f"At most {MAX_ELEMENTS} elements are taken.")
+    return found
 
 
 def _slices_by_scanning(body: bytes) -> list[bytes]:
@@ -84,7 +103,7 @@ def _slices_by_scanning(body: bytes) -> list[bytes]:
     at = skip(at + 1)
     if text[at : at + 1] == "]":
         return _at_end(text, skip(at + 1), found)
-    while True:
+    while len(found) <= MAX_ELEMENTS:
         end = _scan(scan, text, at)
         found.append(text[at:end].encode())
         at = skip(end)
@@ -94,6 +113,7 @@ def _slices_by_scanning(body: bytes) -> list[bytes]:
         if mark != ",":
             raise Unreadable(f"Not JSON: expected ',' or ']' at character {at}.")
         at = skip(at + 1)
+    return found
 
 
 def _at_end(text: str, at: int, found: list[bytes]) -> list[bytes]:

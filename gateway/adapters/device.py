@@ -53,6 +53,7 @@ _WORDS: dict[Reason, tuple[int, str]] = {
     Reason.MEDIA_TYPE_UNSUPPORTED: (6, "Send Content-Type: application/json."),
     Reason.ENCODING_UNSUPPORTED: (6, "The content encoding is not supported."),
     Reason.ENCODING_CORRUPT: (6, "The body is not what its content encoding says."),
+    Reason.EXPECTATION_UNSUPPORTED: (6, "The expectation cannot be met."),
     Reason.NOT_JSON: (6, "Validation error."),
     Reason.INVALID: (6, "Validation error."),
     Reason.OVERLOADED: (-1, "Too much is waiting to be stored; try again."),
@@ -169,11 +170,13 @@ class DeviceAdapter:
         try:
             return Reading([self._record(inbound, raw)], [])
         except Faulty as error:
-            problems = error.problems
+            reason, problems = Reason.INVALID, error.problems
         except Unreadable as error:
-            problems = (Problem("", str(error)),)
+            reason, problems = Reason.NOT_JSON, (Problem("", str(error)),)
         # An App Key is a credential: not even the quarantine may hold it.
-        return Reading([], [Rejected(None, problems, _without_key(raw))])
+        reading = Reading([], [])
+        reading.reject(Rejected(None, problems, _without_key(raw), reason))
+        return reading
 
     def _record(self, inbound: Inbound, raw: bytes) -> EventRecord:
         raw = jsontext.utf8(raw)

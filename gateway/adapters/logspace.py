@@ -46,6 +46,7 @@ _WORDS = {
     Reason.BODY_TOO_SLOW: ("BODY_TOO_SLOW", "The body did not arrive in time."),
     Reason.ENCODING_UNSUPPORTED: ("UNSUPPORTED_ENCODING", "The content encoding is unknown."),
     Reason.ENCODING_CORRUPT: ("INVALID_EVENTS", "The body is not what its encoding says."),
+    Reason.EXPECTATION_UNSUPPORTED: ("EXPECTATION_FAILED", "The expectation cannot be met."),
     Reason.NOT_JSON: ("INVALID_EVENTS", "The body is not a JSON array of events."),
     Reason.INVALID: ("INVALID_EVENTS", "The events are invalid."),
     Reason.OVERLOADED: ("EVENT_STORAGE_FAILED", "Too much is waiting to be stored."),
@@ -118,9 +119,9 @@ class LogspaceAdapter:
             try:
                 event, text = EVENT.check(raw)
             except Faulty as error:
-                reading.rejected.append(Rejected(at, error.problems, raw))
+                reading.reject(Rejected(at, error.problems, raw))
             except Unreadable as error:
-                reading.rejected.append(Rejected(at, [Problem("", str(error))], raw))
+                reading.reject(Rejected(at, [Problem("", str(error))], raw))
             else:
                 reading.records.append(self._record(inbound, event, text))
         return reading

@@ -4,13 +4,13 @@ The agents' parser wants exact members in an exact order, takes no order without
 ``Last-Modified``, and fires every schedule anew unless it is answered 304.
 """
 
+from collections.abc import Sequence
 from email.utils import formatdate
 from typing import Any
 
 import msgspec
 
 from gateway.adapter import Inbound, Reply
-from gateway.errors import Reason, Refusal
 from gateway.store import Documents, StoredDocument
 from schemas import Faulty, Problem, Unreadable, jsontext, load
 from schemas.logspace import Capabilities
@@ -36,9 +36,9 @@ class Orders:
             raw = jsontext.utf8(inbound.body, bom=True)
             told = load(_CAPABILITIES, jsontext.value(raw))
         except Unreadable as error:
-            raise Refusal(Reason.NOT_JSON, problems=[Problem("", str(error))]) from None
+            return _bad_capabilities([Problem("", str(error))])
         except Faulty as error:
-            raise Refusal(Reason.INVALID, problems=error.problems) from None
+            return _bad_capabilities(error.problems)
         if told["id"] != controller:
             message = "The ID in the path does not match the ID in the payload."
             return Reply(400, _error("INVALID_CONTROLLER_ID", message))
@@ -100,5 +100,10 @@ class Orders:
         return order | {"trigger-type": "APPLICATION" if "Application" in triggers else "OFF"}
 
 
-def _error(word: str, message: str, parameters: dict[str, str] | None = None) -> bytes:
+def _bad_capabilities(problems: Sequence[Problem]) -> Reply:
+    parameters = {"errors": problems[:100]}
+    return Reply(400, _error("INVALID_CAPABILITIES", "The capabilities are invalid.", parameters))
+
+
+def _error(word: str, message: str, parameters: dict[str, Any] | None = None) -> bytes:
     return msgspec.json.encode({"type": word, "message": message, "parameters": parameters or {}})

@@ -53,6 +53,7 @@ _TITLES = {
     Reason.BODY_TOO_SLOW: "The body did not arrive in time.",
     Reason.ENCODING_UNSUPPORTED: "The content encoding is not supported.",
     Reason.ENCODING_CORRUPT: "The body is not what its content encoding says.",
+    Reason.EXPECTATION_UNSUPPORTED: "The expectation cannot be met.",
     Reason.NOT_JSON: "The body is not JSON as this address takes it.",
     Reason.INVALID: "The events are invalid.",
     Reason.OVERLOADED: "Too much is waiting to be stored; try again.",
@@ -194,11 +195,11 @@ class MoesifAdapter:
                 event, text = sort.checker.check(raw)
             except Faulty as error:
                 position = None if start is None else at
-                reading.rejected.append(Rejected(position, error.problems, raw))
+                reading.reject(Rejected(position, error.problems, raw))
             except Unreadable as error:
                 if start is None:
                     raise
-                reading.rejected.append(Rejected(at, [Problem("", str(error))], raw))
+                reading.reject(Rejected(at, [Problem("", str(error))], raw))
             else:
                 reading.records.append(self._record(sort, inbound, event, text))
         return reading

@@ -76,8 +76,9 @@ class _Recent:
         self.buckets: list[set[bytes]] = [set() for _ in range(_BUCKETS)]
         self.count = 0
 
-    def __contains__(self, key: bytes) -> bool:
-        return key in self.buckets[key[0] >> 2]
+    def held(self, keys: Iterable[bytes]) -> set[bytes]:
+        buckets = self.buckets
+        return {key for key in keys if key in buckets[key[0] >> 2]}
 
     def add(self, keys: Iterable[bytes]) -> None:
         buckets = self.buckets
@@ -103,8 +104,6 @@ class KeyIndex:
         self._warmed_to = b""
         self._recent = _Recent()
         self._recent.add(key for (key,) in db.execute(_NEWEST, (self._sealed_seq,)))
-        # A run that a crash left unfinished is begun again.
-        db.execute("DELETE FROM key_run WHERE run = ?", (len(self._sealed),))
         self._sealing: _Recent | None = None
         self._sealing_seq = 0
         self._next_bucket = 0
@@ -118,10 +117,9 @@ class KeyIndex:
 
     def held(self, db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
         """Which of *keys* are held."""
-        recent, sealing = self._recent, self._sealing
-        found = {key for key in keys if key in recent}
-        if sealing is not None:
-            found.update(key for key in keys if key in sealing)
+        found = self._recent.held(keys)
+        if self._sealing is not None:
+            found |= self._sealing.held(keys)
         for at, one in enumerate(self._filters):
             for key, runs in zip(keys, one.suspects(keys), strict=True):
                 if runs and key not in found and self._in_runs(db, key, runs, at):
@@ -149,6 +147,9 @@ class KeyIndex:
             return
         run, first = len(self._sealed), self._next_bucket
         due = min(self._since_slice // _SLICE, _BUCKETS - first)
+        if due and first == 0:
+            # A run that a crash left unfinished is begun again.
+            db.execute("DELETE FROM key_run WHERE run = ?", (run,))
         for bucket in sealing.buckets[first : first + due]:
             db.executemany(_ADD, [(run, key) for key in sorted(bucket)])
         if first + due == _BUCKETS:

@@ -20,7 +20,7 @@ from gateway.store import Documents
 from gateway.web.body import read_body
 from gateway.web.routes import Routes, normal
 from gateway.web.server import Answer, AnyRequest
-from schemas import Problem, Unreadable
+from schemas import Problem, TooMany, Unreadable
 
 log = structlog.get_logger()
 
@@ -161,6 +161,8 @@ class Reception:
             reading = endpoint.read(inbound, raws[:_PART], 0 if endpoint.batch else None)
             if len(raws) > _PART:
                 await _read_on(endpoint, inbound, raws, reading)
+        except TooMany as error:
+            raise Refusal(Reason.BODY_TOO_LARGE, str(error)) from None
         except Unreadable as error:
             problem = Problem("", str(error))
             if on_invalid != "refuse" and inbound.body:
@@ -177,7 +179,7 @@ class Reception:
             )
         except Refusal as refusal:
             if refusal.reason is Reason.INVALID and on_invalid != "refuse":
-                count = len(reading.rejected)
+                count = reading.rejections
                 self._metrics.quarantined(adapter.dialect, inbound.tenant.name, count)
             raise
 
@@ -267,6 +269,4 @@ async def _read_on(
     """Read the rest of a large batch into *reading*, letting others have their turn."""
     for at in range(_PART, len(raws), _PART):
         await asyncio.sleep(0)
-        part = endpoint.read(inbound, raws[at : at + _PART], at)
-        reading.records += part.records
-        reading.rejected += part.rejected
+        reading.join(endpoint.read(inbound, raws[at : at + _PART], at))

@@ -8,12 +8,15 @@ one piece.
 
 import asyncio
 import functools
+import logging
+import sys
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Union
 
+import structlog
 from aiohttp import StreamReader
 from aiohttp.http import RawRequestMessage
 from aiohttp.web import BaseRequest, RequestHandler, RequestPayloadError, Server, StreamResponse
@@ -22,6 +25,8 @@ from gateway.adapter import Reply
 
 AnyRequest = Union["Request", BaseRequest]
 """A request in either form; only what both have is used."""
+
+log = structlog.get_logger()
 
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _BODILESS = (204, 304)
@@ -244,8 +249,25 @@ class _Verbatim(StreamResponse):
         return None
 
 
+class _Grumble(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp says of requests that are no HTTP: a line, where it would give a traceback.
+
+    Anyone who can connect can send such; the operator is not to be woken by a port scan.
+    """
+
+    def exception(self, msg: object, *args: object, **keys: Any) -> None:
+        """Log one line at level info."""
+        error = sys.exc_info()[1] if keys.get("exc_info") in (None, True) else keys["exc_info"]
+        log.info("request_malformed", error=str(error)[:200])
+
+    error = exception
+
+
+_GRUMBLE: Any = _Grumble(logging.getLogger(__name__))
+
+
 class PublicServer(Server):
     """Makes a `Connection` for each client."""
 
     def __call__(self) -> RequestHandler:
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Connection(self, loop=self._loop, logger=_GRUMBLE, **self._kwargs)
