@@ -79,8 +79,7 @@ def key_of(*parts: str | bytes) -> bytes:
     in number (dialect, tenant, kind), and hashed once.
     """
     digest = _begun(parts[:3]).copy()
-    for part in parts[3:]:
-        digest.update(_measured(part))
+    digest.update(b"".join(map(_measured, parts[3:])))
     return digest.digest()
 
 

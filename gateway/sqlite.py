@@ -190,3 +190,29 @@ def in_transaction(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
 def placeholders(values: Sequence[Any]) -> str:
     """As many question marks as *values*, for an IN list."""
     return ",".join("?" * len(values))
+
+
+def statements(table: str, columns: int) -> dict[int, str]:
+    """INSERTs of many rows into *table* (with its columns), by their number of rows.
+
+    SQLite lets go of Python's lock once for a statement, not for each row, and the
+    event loop does not have to win it back so often. Few sizes, so that all stay
+    prepared.
+    """
+    row = f"({placeholders(range(columns))})"
+    return {
+        rows: f"INSERT INTO {table} VALUES {', '.join([row] * rows)}"
+        for rows in (256, 64, 16, 4, 1)
+    }
+
+
+def insert(
+    connection: sqlite3.Connection, sizes: dict[int, str], values: Sequence[Any], columns: int
+) -> None:
+    """Insert *values*, row after row, by the fewest of the *sizes* of statements."""
+    at = 0
+    for rows, sql in sizes.items():
+        width = rows * columns
+        while len(values) - at >= width:
+            connection.execute(sql, values[at : at + width])
+            at += width

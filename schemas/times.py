@@ -6,7 +6,7 @@ missing zone means UTC or is an error is for the dialect to say.
 """
 
 import re
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 
 _TIME = re.compile(
@@ -16,12 +16,35 @@ _TIME = re.compile(
 )
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY = 86_400_000_000
+_EPOCH = datetime(1970, 1, 1)
+_USUAL = (19, 23, 26)
 
 EARLIEST = (1 - _EPOCH_DAY) * _DAY
 """0001-01-01T00:00:00Z in microseconds since 1970, UTC."""
 
 LATEST = (date.max.toordinal() - _EPOCH_DAY + 1) * _DAY - 1
 """9999-12-31T23:59:59.999999Z in microseconds since 1970, UTC."""
+
+
+def _usual(text: str) -> int | None:
+    """The same for the forms that nearly everyone sends, in half the time; None for others."""
+    plain = text[:-1] if text[-1:] == "Z" else text
+    size = len(plain)
+    # fromisoformat takes more forms than we do: these marks at these places leave one.
+    if (
+        size not in _USUAL
+        or plain[4] + plain[7] + plain[10] + plain[13] + plain[16] != "--T::"
+        or (size > 19 and plain[19] != ".")
+    ):
+        return None
+    try:
+        moment = datetime.fromisoformat(plain)
+    except ValueError:
+        return None
+    if moment.tzinfo is not None:
+        return None
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 @lru_cache(maxsize=512)
@@ -35,6 +58,9 @@ def microseconds(text: str, *, zone_required: bool = False) -> int:
     Raises ValueError, with a sentence for the client, for text of another
     form, a day or hour that does not exist, and what leaves years 1-9999.
     """
+    quick = _usual(text)
+    if quick is not None and (text[-1] == "Z" or not zone_required):
+        return quick
     match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError("Not a time of the form YYYY-MM-DDTHH:MM:SS[.fraction][Z|+hh:mm].")

@@ -115,9 +115,14 @@ class LogspaceAdapter:
 
     def _read(self, inbound: Inbound, raws: Sequence[bytes], start: int | None) -> Reading:
         reading = Reading([], [])
+        decode, keep = EVENT.decode, reading.records.append
         for at, raw in enumerate(raws, start=start or 0):
+            event = decode(raw)
+            if event is not None:
+                keep(self._record(inbound, event, raw.decode()))
+                continue
             try:
-                event, text = EVENT.check(raw)
+                event, text = EVENT.explain(raw)
             except Faulty as error:
                 reading.reject(Rejected(at, error.problems, raw))
             except Unreadable as error:

@@ -190,9 +190,14 @@ class MoesifAdapter:
         self, sort: Sort, inbound: Inbound, raws: Sequence[bytes], start: int | None
     ) -> Reading:
         reading = Reading([], [])
+        decode, keep = sort.checker.decode, reading.records.append
         for at, raw in enumerate(raws, start=start or 0):
+            event = decode(raw)
+            if event is not None:
+                keep(self._record(sort, inbound, event, raw.decode()))
+                continue
             try:
-                event, text = sort.checker.check(raw)
+                event, text = sort.checker.explain(raw)
             except Faulty as error:
                 position = None if start is None else at
                 reading.reject(Rejected(position, error.problems, raw))
@@ -226,10 +231,10 @@ class MoesifAdapter:
     ) -> bytes | None:
         client_id = getattr(event, "transaction_id", None)
         if client_id:
-            return key_of(self.dialect, tenant, sort.kind, "id", client_id)
+            return key_of(self.dialect, tenant, sort.kind, client_id)
         if time is not None and self._options.deduplicate_identical:
             same = jsontext.canonical(jsontext.value(text.encode()))
-            return key_of(self.dialect, tenant, sort.kind, "same", same)
+            return key_of(self.dialect, tenant, f"{sort.kind} as it is", same)
         return None
 
     async def _config(self, inbound: Inbound, documents: Documents) -> Reply:

@@ -4,8 +4,9 @@ A unique index over random keys dirties a page a row, and the more rows there
 are, the colder those pages. So keys are kept as a log-structured index:
 
 * The newest ones are a set in memory, found again at start in the events.
-* When there are enough of them they become a *run*: a table written once, in
-  the order of its keys, a slice with each commit.
+* When there are enough of them they become a *run*, written once, a slice with
+  each commit. A run is 256 rows, one for each first byte of a key; a row holds
+  its keys one behind the other.
 * A Bloom filter in memory says which runs may hold a key. It is sliced by bit:
   each slot is a word with a bit for each of 64 runs, so one look asks them all.
 
@@ -21,7 +22,8 @@ from struct import iter_unpack
 RUN_KEYS = 1 << 18
 """Keys in memory before they become a run: about 25 MB as Python objects."""
 
-_BUCKETS = 64
+_BUCKETS = 256
+_WIDTH = 16
 _SLICE = RUN_KEYS // _BUCKETS // 2
 """New keys between two slices: a run is whole well before the next one begins."""
 
@@ -31,15 +33,14 @@ _SHIFT = 22
 """Four slots a key of 16 for each key: one key in 400 is suspected in a run that lacks it."""
 
 _RUNS_A_FILTER = 64
-_WARM_KEYS = 20_000
+_WARM_BUCKETS = 20
 
 _NEWEST = """
 SELECT event.key FROM event JOIN stream ON stream.id = event.stream
 WHERE seq > ? AND event.key IS NOT NULL AND kind <> 'rejected'
 """
-_IS_HELD = "SELECT 1 FROM key_run WHERE run = ? AND key = ?"
-_ADD = "INSERT INTO key_run (run, key) VALUES (?, ?)"
-_PAGE = "SELECT key FROM key_run WHERE run = ? AND key > ? ORDER BY key LIMIT ?"
+_BUCKET = "SELECT keys FROM key_run WHERE run = ? AND bucket = ?"
+_ADD = "INSERT INTO key_run (run, bucket, keys) VALUES (?, ?, ?)"
 
 
 class Filter:
@@ -70,7 +71,7 @@ class Filter:
 
 
 class _Recent:
-    """Keys in memory, in buckets by their first bits, so that a bucket is sorted in no time."""
+    """Keys in memory, in buckets by their first byte."""
 
     def __init__(self) -> None:
         self.buckets: list[set[bytes]] = [set() for _ in range(_BUCKETS)]
@@ -78,12 +79,12 @@ class _Recent:
 
     def held(self, keys: Iterable[bytes]) -> set[bytes]:
         buckets = self.buckets
-        return {key for key in keys if key in buckets[key[0] >> 2]}
+        return {key for key in keys if key in buckets[key[0]]}
 
     def add(self, keys: Iterable[bytes]) -> None:
         buckets = self.buckets
         for key in keys:
-            buckets[key[0] >> 2].add(key)
+            buckets[key[0]].add(key)
             self.count += 1
 
 
@@ -101,7 +102,7 @@ class KeyIndex:
         self._filters = [Filter() for _ in range(0, len(self._sealed), _RUNS_A_FILTER)]
         # Runs whose filter is not filled yet are asked directly.
         self._cold = list(self._sealed)
-        self._warmed_to = b""
+        self._warmed_to = 0
         self._recent = _Recent()
         self._recent.add(key for (key,) in db.execute(_NEWEST, (self._sealed_seq,)))
         self._sealing: _Recent | None = None
@@ -137,7 +138,15 @@ class KeyIndex:
         return False
 
     def _in_run(self, db: sqlite3.Connection, key: bytes, run: int) -> bool:
-        return db.execute(_IS_HELD, (run, key)).fetchone() is not None
+        row = db.execute(_BUCKET, (run, key[0])).fetchone()
+        if row is None:  # of a run that is being written
+            return False
+        keys: bytes = row[0]
+        at = keys.find(key)
+        # What is found may begin within one key and end in the next.
+        while at % _WIDTH and at >= 0:
+            at = keys.find(key, at + 1)
+        return at >= 0
 
     def seal(self, db: sqlite3.Connection) -> None:
         """Write as much of the run that is being written as new keys have made due."""
@@ -150,8 +159,8 @@ class KeyIndex:
         if due and first == 0:
             # A run that a crash left unfinished is begun again.
             db.execute("DELETE FROM key_run WHERE run = ?", (run,))
-        for bucket in sealing.buckets[first : first + due]:
-            db.executemany(_ADD, [(run, key) for key in sorted(bucket)])
+        buckets = enumerate(sealing.buckets[first : first + due], start=first)
+        db.executemany(_ADD, [(run, at, b"".join(keys)) for at, keys in buckets])
         if first + due == _BUCKETS:
             db.execute("INSERT INTO sealed_run VALUES (?, ?)", (run, self._sealing_seq))
         self._written = due
@@ -184,11 +193,11 @@ class KeyIndex:
         """Fill the filters with some more of the keys that were sealed before the start."""
         if not self._cold:
             return
-        run = self._cold[0]
-        page = [key for (key,) in db.execute(_PAGE, (run, self._warmed_to, _WARM_KEYS))]
-        self._filters[run // _RUNS_A_FILTER].add(run % _RUNS_A_FILTER, page)
-        if len(page) == _WARM_KEYS:
-            self._warmed_to = page[-1]
-        else:
+        run, first = self._cold[0], self._warmed_to
+        for at in range(first, min(first + _WARM_BUCKETS, _BUCKETS)):
+            [(keys,)] = db.execute(_BUCKET, (run, at))
+            self._filters[run // _RUNS_A_FILTER].add(run % _RUNS_A_FILTER, [keys])
+        self._warmed_to = first + _WARM_BUCKETS
+        if self._warmed_to >= _BUCKETS:
             self._cold.pop(0)
-            self._warmed_to = b""
+            self._warmed_to = 0

@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from gateway.record import EventRecord, Kind, Outcome
-from gateway.sqlite import Database, in_transaction, open_database, open_reader, placeholders
+from gateway.sqlite import (
+    Database,
+    in_transaction,
+    insert,
+    open_database,
+    open_reader,
+    placeholders,
+    statements,
+)
 from gateway.store import Selection, StoredDocument
 from gateway.stores.keys import KeyIndex
 
-_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _COLUMNS = 10
-# Many rows a statement: SQLite lets go of Python's lock once for each, not for each row, and the
-# event loop does not have to win it back so often. Few sizes, so that all stay prepared.
-_APPEND = {
-    rows: "INSERT INTO event (seq, id, stream, key, time, received_at, type, subject,"
-    f" client_address, data) VALUES {', '.join([_ROW] * rows)}"
-    for rows in (256, 64, 16, 4, 1)
-}
+_APPEND = statements(
+    "event (seq, id, stream, key, time, received_at, type, subject, client_address, data)",
+    _COLUMNS,
+)
 _STREAMS = "SELECT dialect, tenant, kind, id FROM stream"
 _NEW_STREAM = "INSERT INTO stream (dialect, tenant, kind) VALUES (?, ?, ?)"
 _LAST = "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT seq FROM trimmed))"
@@ -110,7 +114,7 @@ class SqliteStore:
 
         def work() -> None:
             nonlocal gone
-            _insert(db, values)
+            insert(db, _APPEND, values, _COLUMNS)
             if rejected:
                 gone = self._quarantine(db, rejected)
             self._keys.seal(db)
@@ -213,15 +217,6 @@ class SqliteStore:
         self._warming.cancel()
         await asyncio.gather(self._warming, return_exceptions=True)
         await self._database.close()
-
-
-def _insert(db: sqlite3.Connection, values: Sequence[Any]) -> None:
-    at = 0
-    for rows, sql in _APPEND.items():
-        width = rows * _COLUMNS
-        while len(values) - at >= width:
-            db.execute(sql, values[at : at + width])
-            at += width
 
 
 def _quarantined(db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:

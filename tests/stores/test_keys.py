@@ -15,12 +15,12 @@ from gateway.stores.sqlite import SqliteStore, open_store
 from tests.records import closing, make_record, make_rejected, stored
 
 SMALL = {
-    "RUN_KEYS": 128,
+    "RUN_KEYS": 64,
     "_SLICE": 1,
     "_SLOTS": 1 << 10,  # so few that most keys are suspected somewhere
     "_MASK": (1 << 10) - 1,
     "_RUNS_A_FILTER": 4,
-    "_WARM_KEYS": 50,
+    "_WARM_BUCKETS": 50,
 }
 
 

@@ -22,12 +22,14 @@ CREATE TABLE event (
     data TEXT NOT NULL
 );
 
--- Keys of events that left memory: runs of equal size, each written once, in order of its keys.
+-- Keys of events that left memory: runs of equal size, each written once. A row holds the keys
+-- of 16 bytes that begin with one byte, one behind the other.
 CREATE TABLE key_run (
     run INTEGER NOT NULL,
-    key BLOB NOT NULL,
-    PRIMARY KEY (run, key)
-) WITHOUT ROWID;
+    bucket INTEGER NOT NULL,
+    keys BLOB NOT NULL,
+    PRIMARY KEY (run, bucket)
+);
 
 -- The runs that are whole. Run number `run` holds the keys up to event number `last_seq`.
 CREATE TABLE sealed_run (run INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL);
