@@ -71,10 +71,9 @@ def slices(body: bytes) -> list[bytes]:
         Unreadable: not JSON, or not an array.
         TooMany: more than `MAX_ELEMENTS` of them.
     """
-    commas = body.count(b",")
     # Each element costs a hundred bytes of memory or more, and may be of one byte. So where
     # there may be too many, and the text looks like nothing else, they are counted as they come.
-    if commas < MAX_ELEMENTS or commas * _USUAL_BYTES_A_COMMA < len(body):
+    if len(body) < 2 * MAX_ELEMENTS or body.count(b",") * _USUAL_BYTES_A_COMMA < len(body):
         try:
             found = [bytes(raw) for raw in _SLICES.decode(body)]
         except (msgspec.MsgspecError, RecursionError):

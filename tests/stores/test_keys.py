@@ -19,7 +19,7 @@ SMALL = {
     "_SLICE": 1,
     "_SLOTS": 1 << 10,  # so few that most keys are suspected somewhere
     "_MASK": (1 << 10) - 1,
-    "_RUNS_A_FILTER": 4,
+    "_RUNS_A_FILTER": 3,
     "_WARM_BUCKETS": 50,
 }
 
