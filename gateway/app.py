@@ -4,7 +4,7 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,41 +41,65 @@ def dialects(adapters: AdapterClasses = ADAPTERS) -> dict[str, type[Strict]]:
     return {adapter.dialect: adapter.options for adapter in adapters}
 
 
+def faults(name: str, table: Section, adapters: AdapterClasses = ADAPTERS) -> list[Problem]:
+    """Find what only the parts themselves can tell of the table *name* of a configuration."""
+    if name == "store":
+        return _store_faults(table.url)
+    problems: list[Problem] = []
+    for adapter in adapters:
+        if adapter.dialect == name:
+            problems.extend(_credential_faults(adapter(table)))
+    return problems
+
+
 def check(settings: Section, file: str, adapters: AdapterClasses = ADAPTERS) -> None:
-    """Find what only the parts together can tell of a configuration.
+    """Look for `faults` in every table.
 
     Raises:
         ConfigError: with every fault found.
     """
-    problems: list[Problem] = []
-    try:
-        _spool_path(settings)
-    except ValueError as error:
-        problems.append(Problem("store.url", str(error)))
-    for adapter in adapters:
-        seen: dict[bytes, Credential] = {}
-        for credential in adapter(settings[adapter.dialect]).credentials():
-            try:
-                first = seen.setdefault(digest_of(credential.secret), credential)
-            except ValueError as error:
-                problems.append(Problem(adapter.dialect, str(error)))
-                continue
-            if (first.tenants, first.detail) != (credential.tenants, credential.detail):
-                owners = [", ".join(one.tenants) for one in (first, credential)]
-                fault = (
-                    f"The same credential is given twice, to '{owners[0]}' and to '{owners[1]}'."
-                )
-                problems.append(Problem(adapter.dialect, fault))
+    problems = [
+        problem.below(name)
+        for name in settings
+        for problem in faults(name, settings[name], adapters)
+    ]
     if problems:
         raise ConfigError(file, problems)
 
 
-def _spool_path(settings: Section) -> Path:
-    scheme = scheme_of(settings.store.url)
+def _credential_faults(adapter: Adapter) -> Iterator[Problem]:
+    seen: dict[bytes, Credential] = {}
+    for credential in adapter.credentials():
+        try:
+            first = seen.setdefault(digest_of(credential.secret), credential)
+        except ValueError as error:
+            yield Problem("", str(error))
+            continue
+        if (first.tenants, first.detail) != (credential.tenants, credential.detail):
+            owners = [", ".join(one.tenants) for one in (first, credential)]
+            yield Problem(
+                "", f"The same credential is given twice, to '{owners[0]}' and to '{owners[1]}'."
+            )
+
+
+def _store_faults(url: str) -> list[Problem]:
+    scheme = scheme_of(url)
     if scheme not in STORES:
-        raise ValueError(f"Unknown scheme '{scheme}'; known here: {', '.join(STORES)}.")
-    beside = path_of(settings.store.url).parent if scheme == "sqlite" else Path()
-    return Path(settings.spool.path) if settings.spool.path else beside / "spool.db"
+        return [Problem("url", f"Unknown scheme '{scheme}'; known here: {', '.join(STORES)}.")]
+    try:
+        _beside(url)
+    except ValueError as error:
+        return [Problem("url", str(error))]
+    return []
+
+
+def _beside(url: str) -> Path:
+    return path_of(url).parent if scheme_of(url) == "sqlite" else Path()
+
+
+def _spool_path(settings: Section) -> Path:
+    path = settings.spool.path
+    return Path(path) if path else _beside(settings.store.url) / "spool.db"
 
 
 def _redactor(settings: Section, adapters: AdapterClasses) -> Redactor:

@@ -8,8 +8,10 @@ import asyncio
 import secrets
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +57,19 @@ def serve(path: Path) -> None:
     settings = _settings(path)
     configure(settings.log.level)
     try:
-        asyncio.run(app.serve(settings))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(app.serve(settings))
     except (StoreError, OSError) as error:
         _fail(str(error), UNAVAILABLE)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's event loop where the extra `speed` is installed, else asyncio's own."""
+    try:
+        found: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    except ImportError:
+        return None
+    return found
 
 
 @main.command()
@@ -136,8 +148,7 @@ async def _export(url: str, wanted: Selection) -> None:
 
 def _settings(path: Path) -> Section:
     try:
-        settings = read(path, app.dialects())
-        app.check(settings, str(path))
+        settings = read(path, app.dialects(), app.faults)
     except ConfigError as error:
         for problem in error.problems:
             where = f"{error.file}: {problem.path}" if problem.path else error.file

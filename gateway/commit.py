@@ -35,6 +35,10 @@ class _Waiter:
         self.done = done
 
 
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 class GroupCommitter:
     """The only writer of an appender."""
 
@@ -86,7 +90,7 @@ class GroupCommitter:
         """
         if not records:
             return ()
-        size = sum([len(record.data) for record in records])
+        size = sum([_bytes(record.data) for record in records])
         # A request larger than the whole bound still passes when nothing else waits.
         if self._held_events and (
             self._held_events + len(records) > self._max_events

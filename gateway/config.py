@@ -7,7 +7,7 @@ stand for values that are kept elsewhere, anywhere in a string.
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,12 @@ def _frozen(value: Any) -> Any:
     return value
 
 
-def read(path: Path, dialects: Mapping[str, type[Strict]]) -> Section:
-    """Read the configuration at *path*.
+Also = Callable[[str, Section], Sequence[Problem]]
+"""Finds what more is wrong with a table, given its name and itself."""
+
+
+def read(path: Path, dialects: Mapping[str, type[Strict]], also: Also | None = None) -> Section:
+    """Read the configuration at *path*; *also* as for `settle`.
 
     Raises:
         ConfigError: with every fault of the file.
@@ -73,13 +77,18 @@ def read(path: Path, dialects: Mapping[str, type[Strict]]) -> Section:
         raise ConfigError(str(path), [Problem("", error.strerror or str(error))]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), [Problem("", f"Not TOML: {error}")]) from None
-    return settle(document, dialects, str(path))
+    return settle(document, dialects, str(path), also)
 
 
 def settle(
-    document: Mapping[str, Any], dialects: Mapping[str, type[Strict]], file: str = "configuration"
+    document: Mapping[str, Any],
+    dialects: Mapping[str, type[Strict]],
+    file: str = "configuration",
+    also: Also | None = None,
 ) -> Section:
     """Check a decoded configuration and freeze it, defaults filled in.
+
+    *also* looks at each table that is good by itself, whatever is wrong with others.
 
     Raises:
         ConfigError: with every fault.
@@ -87,15 +96,30 @@ def settle(
     known = schema(dialects)
     problems: list[Problem] = []
     resolved = _resolve(document, "", problems)
+    loaded: dict[str, Any] = {}
     try:
         loaded = load(known, resolved)
     except Faulty as error:
         problems.extend(error.problems)
-    else:
-        _read_files(known, loaded, "", problems)
+        loaded = _good_tables(known, resolved)
+    _read_files(known, loaded, "", problems)
+    if also is not None:
+        for name, table in loaded.items():
+            problems.extend(problem.below(name) for problem in also(name, Section(table)))
     if problems:
         raise ConfigError(file, problems)
     return Section(loaded)
+
+
+def _good_tables(known: Schema, document: dict[str, Any]) -> dict[str, Any]:
+    good: dict[str, Any] = {}
+    for name, option in known.fields.items():
+        try:
+            nested: Any = option
+            good[name] = load(nested.schema, document.get(name, {}))
+        except Faulty:
+            continue
+    return good
 
 
 def _read_files(known: Schema, table: dict[str, Any], path: str, problems: list[Problem]) -> None:

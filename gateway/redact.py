@@ -50,8 +50,16 @@ class Redactor:
         rules = self._rules(record.dialect, record.tenant)
         if not rules:
             return record
-        data = _masked(record.data, rules)
-        return record if data is None else msgspec.structs.replace(record, data=data)
+        masked = _masked(record.data, rules)
+        if masked is None:
+            return record
+        data, secrets = masked
+        return msgspec.structs.replace(
+            record,
+            data=data,
+            type=_without(record.type, secrets),
+            subject=record.subject and _without(record.subject, secrets),
+        )
 
     def redact_raw(self, dialect: str, tenant: str, raw: str) -> str:
         """Text that was refused, masked; withheld where rules exist but it is no JSON."""
@@ -62,28 +70,41 @@ class Redactor:
             masked = _masked(raw, rules)
         except Unreadable:
             return WITHHELD
-        return raw if masked is None else masked
+        return raw if masked is None else masked[0]
 
     def _rules(self, dialect: str, tenant: str) -> Rules:
         return self._tenants.get((dialect, tenant), self._everyone)
 
 
-def _masked(text: str, rules: Rules) -> str | None:
-    """The text with its secrets masked, or None where it has none.
+def _without(name: str, secrets: set[str]) -> str:
+    """A type or a subject, masked where it, or a part between slashes, is one of the secrets."""
+    if name in secrets:
+        return MASK
+    for secret in secrets:
+        if name.startswith(f"{secret}/"):
+            name = f"{MASK}{name[len(secret) :]}"
+        if name.endswith(f"/{secret}"):
+            name = f"{name[: -len(secret)]}{MASK}"
+    return name
+
+
+def _masked(text: str, rules: Rules) -> tuple[str, set[str]] | None:
+    """The text with its secrets masked, and those that were text; None where it has none.
 
     Raises:
         Unreadable: the text is not JSON.
     """
     document = jsontext.value(text.encode("utf-8", "surrogatepass"), constants=float, deepest=None)
-    hits = _mask(document, rules)
-    if not hits:
+    values = _mask(document, rules)
+    if not values:
         return None
-    return jsontext.written(document)
+    secrets = {str(value) for value in values if isinstance(value, str | int) and value != ""}
+    return jsontext.written(document), secrets
 
 
-def _mask(document: Any, rules: Rules) -> int:
-    """Mask in place; return how many members were masked."""
-    hits = 0
+def _mask(document: Any, rules: Rules) -> list[Any]:
+    """Mask in place; return what was masked."""
+    hits: list[Any] = []
     waiting = [document]
     while waiting:
         node = waiting.pop()
@@ -94,16 +115,15 @@ def _mask(document: Any, rules: Rules) -> int:
                 lowered = name.lower()
                 if lowered in rules.keys:
                     node[name] = MASK
-                    hits += 1
+                    hits.append(value)
                     continue
                 if lowered == "headers" and isinstance(value, dict):
-                    hits += _mask_headers(value, rules)
+                    _mask_headers(value, rules, hits)
                 waiting.append(value)
     return hits
 
 
-def _mask_headers(headers: dict[str, Any], rules: Rules) -> int:
-    secret = [name for name in headers if name.lower() in rules.headers]
-    for name in secret:
+def _mask_headers(headers: dict[str, Any], rules: Rules, hits: list[Any]) -> None:
+    for name in [name for name in headers if name.lower() in rules.headers]:
+        hits.append(headers[name])
         headers[name] = MASK
-    return len(secret)

@@ -22,6 +22,17 @@ _QUICK = 1 << 14
 Inflate = Callable[[bytes, int], bytes]
 
 
+def check_length(request: AnyRequest, limit: int) -> None:
+    """Refuse a body that says it is longer than *limit* bytes, before anything of it is read.
+
+    Raises:
+        Refusal: BODY_TOO_LARGE.
+    """
+    length = request.content_length
+    if length is not None and length > limit:
+        raise _too_large(limit)
+
+
 async def read_body(request: AnyRequest, limit: int, timeout: float) -> bytes:
     """Read and inflate a body of at most *limit* bytes, arriving within *timeout* seconds.
 
@@ -30,9 +41,6 @@ async def read_body(request: AnyRequest, limit: int, timeout: float) -> bytes:
             ENCODING_CORRUPT, EXPECTATION_UNSUPPORTED.
     """
     inflate = _inflater(request)
-    length = request.content_length
-    if length is not None and length > limit:
-        raise _too_large(limit)
     content = request.content
     if content.is_eof():
         raw = content.read_nowait()

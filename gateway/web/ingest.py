@@ -17,7 +17,7 @@ from gateway.intake import Intake
 from gateway.metrics import Metrics
 from gateway.record import Outcome, Receipt, clock
 from gateway.store import Documents
-from gateway.web.body import read_body
+from gateway.web.body import check_length, read_body
 from gateway.web.routes import Routes, normal
 from gateway.web.server import Answer, AnyRequest
 from schemas import Problem, TooMany, Unreadable
@@ -116,6 +116,7 @@ class Reception:
         if isinstance(endpoint, Document):
             return await self._document(request, visit, adapter, endpoint)
         tenant = self._admit(visit, adapter)
+        check_length(request, endpoint.max_body)
         if endpoint.media_types and not endpoint.media_types(
             request.headers.get("Content-Type", "")
         ):
@@ -146,6 +147,7 @@ class Reception:
         self, request: AnyRequest, visit: Visit, adapter: Adapter, endpoint: Document
     ) -> Reply:
         tenant = self._recognise(visit, adapter) if endpoint.open else self._admit(visit, adapter)
+        check_length(request, endpoint.max_body)
         body = await read_body(request, endpoint.max_body, self._body_timeout)
         inbound = Inbound(visit.head, tenant, body, clock(), request.remote or "")
         try:
