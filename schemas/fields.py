@@ -33,9 +33,8 @@ def from_text(kind: type, text: Any) -> Any:
 
     Raises:
         ValueError: not such a text.
+        TypeError: no text at all.
     """
-    if not isinstance(text, str):
-        raise ValueError("Not a valid string.")
     if kind is Instant:
         return Instant(times.microseconds(text))
     if kind is ZonedInstant:
@@ -114,6 +113,8 @@ class Timestamp(fields.Field[int]):
         return super().deserialize(value, *args, **kwargs)
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, str):
+            raise ValidationError("Not a valid string.")
         try:
             return from_text(self._kind, value)
         except ValueError as error:
