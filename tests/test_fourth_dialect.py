@@ -26,7 +26,9 @@ async def four(running):
         yield gateway
 
 
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("tiny/exchanges/*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(GOLDEN.glob("tiny/exchanges/*.json")), ids=lambda path: path.stem
+)
 async def test_its_golden_exchanges_are_answered_and_recorded(four, path):
     golden = json.loads(path.read_text())
     answer = await four.send(golden["method"], golden["path"], golden["body"], golden["headers"])

@@ -244,10 +244,10 @@ class MoesifAdapter:
         return self._told(self._for(inbound.tenant).answer_rules(inbound.head), inbound.tenant)
 
     async def _health(self, inbound: Inbound, documents: Documents) -> Reply:
-        return self._told(Reply(200, b'{"status":true,"region":"gateway"}'), None)
+        return self._told(Reply(200, b'{"status":true,"region":"gateway"}'), inbound.tenant)
 
     async def _preflight(self, inbound: Inbound, documents: Documents) -> Reply:
-        return self._told(Reply(204, b"", _PREFLIGHT), None)
+        return self._told(Reply(204, b"", _PREFLIGHT), inbound.tenant)
 
     def _for(self, tenant: Tenant | None) -> Guidance:
         return self._guidance.get(tenant.name, self._default) if tenant else self._default
