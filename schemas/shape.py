@@ -6,6 +6,7 @@ What the decoder refuses goes to the schema, which decides and explains. A field
 class takes part by its `shape`, the type that the decoder may take unasked.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -37,9 +38,8 @@ class Checker:
         self._finite = finite
         # A rule over several fields is code, which no decoder can be derived from.
         ruled = bool(schema._hooks.get("validates_schema"))
-        self._decode = (
-            None if ruled else msgspec.json.Decoder(self.struct, dec_hook=from_text).decode
-        )
+        self.decode = _undecided if ruled else _quick(self.struct, finite)
+        """The document of some text if it is plainly right; None leaves it to `explain`."""
 
     def check(self, raw: bytes) -> tuple[Any, str]:
         """Check one document; return it, and its text as it is to be kept.
@@ -54,23 +54,6 @@ class Checker:
         if document is not None:
             return document, raw.decode()
         return self.explain(raw)
-
-    def decode(self, raw: bytes) -> Any | None:
-        """The document if it is plainly right; None leaves the question to `explain`."""
-        # Text fields may refuse NUL, and the decoder cannot tell them from others.
-        # (One byte is found much sooner than six.)
-        if self._decode is None or (b"\\" in raw and b"\\u0000" in raw):
-            return None
-        # Few brackets settle the depth of nearly every event.
-        if raw.count(b"{") + raw.count(b"[") > jsontext.MAX_DEPTH and jsontext.depth_exceeds(raw):
-            return None
-        # Nor does it look at numbers in members that nothing names.
-        if self._finite and jsontext.may_overflow(raw):
-            return None
-        try:
-            return self._decode(raw)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return None
 
     def explain(self, raw: bytes) -> tuple[Any, str]:
         """Check one document by the schema itself; as `check`, but never the fast way."""
@@ -87,6 +70,32 @@ class Checker:
         if not odd:
             return struct, raw.decode()
         return struct, jsontext.written(document)
+
+
+def _undecided(raw: bytes) -> Any | None:
+    return None
+
+
+def _quick(struct: type[msgspec.Struct], finite: bool) -> Callable[[bytes], Any | None]:
+    typed = msgspec.json.Decoder(struct, dec_hook=from_text).decode
+
+    def decode(raw: bytes) -> Any | None:
+        # Text fields may refuse NUL, and the decoder cannot tell them from others.
+        # (One byte is found much sooner than six.)
+        if b"\\" in raw and b"\\u0000" in raw:
+            return None
+        # Few brackets settle the depth of nearly every event.
+        if raw.count(b"{") + raw.count(b"[") > jsontext.MAX_DEPTH and jsontext.depth_exceeds(raw):
+            return None
+        # Nor does it look at numbers in members that nothing names.
+        if finite and jsontext.may_overflow(raw):
+            return None
+        try:
+            return typed(raw)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+
+    return decode
 
 
 def _fill(struct: type[msgspec.Struct], loaded: dict[str, Any]) -> Any:

@@ -25,7 +25,7 @@ from gateway.adapter import (
 )
 from gateway.adapters.moesif_guidance import CONFIG_TAG, RULES_TAG, Guidance
 from gateway.errors import RETRY_AFTER, Reason, Refusal
-from gateway.record import EventRecord, Receipt, key_of, new_id
+from gateway.record import EventRecord, Receipt, key_of, keys_of, new_ids
 from gateway.store import Documents
 from schemas import Faulty, Lenient, Problem, Strict, Unreadable, jsontext, moesif
 from schemas.shape import Checker
@@ -191,10 +191,11 @@ class MoesifAdapter:
     ) -> Reading:
         reading = Reading([], [])
         decode, keep = sort.checker.decode, reading.records.append
+        record = self._recorder(sort, inbound)
         for at, raw in enumerate(raws, start=start or 0):
             event = decode(raw)
             if event is not None:
-                keep(self._record(sort, inbound, event, raw.decode()))
+                keep(record(event, raw.decode()))
                 continue
             try:
                 event, text = sort.checker.explain(raw)
@@ -206,36 +207,45 @@ class MoesifAdapter:
                     raise
                 reading.reject(Rejected(at, [Problem("", str(error))], raw))
             else:
-                reading.records.append(self._record(sort, inbound, event, text))
+                keep(record(event, text))
         return reading
 
-    def _record(self, sort: Sort, inbound: Inbound, event: Any, text: str) -> EventRecord:
-        tenant = inbound.tenant.name
-        time = sort.time(event)
-        return EventRecord(
-            new_id(inbound.received_at),
-            self.dialect,
-            tenant,
-            sort.kind,
-            sort.type(event),
-            sort.subject(event),
-            inbound.received_at if time is None else time,
-            inbound.received_at,
-            inbound.client_address,
-            self._key(sort, tenant, event, text, time),
-            text,
-        )
+    def _recorder(self, sort: Sort, inbound: Inbound) -> Callable[[Any, str], EventRecord]:
+        """What makes records of a request's events and their texts."""
+        now, client, tenant = inbound.received_at, inbound.client_address, inbound.tenant.name
+        dialect, kind = self.dialect, sort.kind
+        type_of, subject_of, time_of = sort.type, sort.subject, sort.time
+        new_id, key_of_id = new_ids(now), keys_of(dialect, tenant, kind)
+        identical = self._options.deduplicate_identical
 
-    def _key(
-        self, sort: Sort, tenant: str, event: Any, text: str, time: int | None
-    ) -> bytes | None:
-        client_id = getattr(event, "transaction_id", None)
-        if client_id:
-            return key_of(self.dialect, tenant, sort.kind, client_id)
-        if time is not None and self._options.deduplicate_identical:
-            same = jsontext.canonical(jsontext.value(text.encode()))
-            return key_of(self.dialect, tenant, f"{sort.kind} as it is", same)
-        return None
+        def record(event: Any, text: str) -> EventRecord:
+            time = time_of(event)
+            client_id = getattr(event, "transaction_id", None)
+            if client_id:
+                key = key_of_id(client_id)
+            elif identical and time is not None:
+                key = self._key_of_text(tenant, kind, text)
+            else:
+                key = None
+            return EventRecord(
+                new_id(),
+                dialect,
+                tenant,
+                kind,
+                type_of(event),
+                subject_of(event),
+                now if time is None else time,
+                now,
+                client,
+                key,
+                text,
+            )
+
+        return record
+
+    def _key_of_text(self, tenant: str, kind: str, text: str) -> bytes:
+        same = jsontext.canonical(jsontext.value(text.encode()))
+        return key_of(self.dialect, tenant, f"{kind} as it is", same)
 
     async def _config(self, inbound: Inbound, documents: Documents) -> Reply:
         return self._told(self._for(inbound.tenant).answer_config(inbound.head), inbound.tenant)

@@ -70,18 +70,20 @@ async def _continue(request: AnyRequest) -> None:
 
 
 async def _receive(request: AnyRequest, limit: int, timeout: float) -> bytes:
-    received = bytearray()
+    received: list[bytes] = []
+    size = 0
     try:
         async with asyncio.timeout(timeout):
             while chunk := await request.content.readany():
-                received += chunk
-                if len(received) > limit:
+                received.append(chunk)
+                size += len(chunk)
+                if size > limit:
                     raise _too_large(limit)
     except TimeoutError:
         raise Refusal(Reason.BODY_TOO_SLOW) from None
     except RequestPayloadError as error:
         raise Refusal(Reason.ENCODING_CORRUPT, f"The transfer is broken: {error}") from None
-    return bytes(received)
+    return b"".join(received)
 
 
 def _inflater(request: AnyRequest) -> Inflate | None:
