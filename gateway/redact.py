@@ -98,7 +98,9 @@ def _masked(text: str, rules: Rules) -> tuple[str, set[str]] | None:
     values = _mask(document, rules)
     if not values:
         return None
-    secrets = {str(value) for value in values if isinstance(value, str | int) and value != ""}
+    secrets = {
+        str(value) for value in values if isinstance(value, str | int | float) and value != ""
+    }
     return jsontext.written(document), secrets
 
 

@@ -92,6 +92,13 @@ def test_everything_of_the_record_but_its_data_stays():
         assert getattr(record, name) == getattr(result, name)
 
 
+@pytest.mark.parametrize("number", [7, 77123.25, 1e22, -0.0])
+def test_a_subject_made_of_a_secret_number_is_masked(number):
+    record = make_record(data=json.dumps({"user_id": number}), subject=str(number))
+
+    assert MASK == redactor(keys=["user_id"]).redact(record).subject
+
+
 def test_a_repeated_member_leaves_no_copy_behind():
     data = redactor(keys=["password"]).redact(
         make_record(data=f'{{"password":"{SECRET}","password":"{SECRET}"}}')
