@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
-from gateway.errors import Reason, Refusal
+from gateway.errors import RETRY_AFTER, Reason, Refusal
 from gateway.record import EventRecord, Receipt
 from gateway.store import Documents
 from schemas import Problem, Strict
@@ -177,6 +177,7 @@ class Adapter(Protocol):
 
     def folders(self) -> Mapping[str, str]:
         """Folders of files that stand for documents, by the prefix of those documents' names."""
+        return {}
 
     def credentials(self) -> Iterable[Credential]:
         """The secrets that it knows, for the Keyring."""
@@ -192,15 +193,19 @@ class Adapter(Protocol):
 
         *default* is what ``[ingest]`` says.
         """
+        return default
 
     def provisioned(self, inbound: Inbound) -> tuple[str, str] | None:
         """The (tenant, name) of a document that records what this request's success created."""
+        return None
 
     def recall(self, names: Iterable[tuple[str, str]]) -> None:
         """Know again what earlier requests created, by those names."""
+        return
 
     def wants_queue(self, inbound: Inbound) -> bool:
         """Whether the request is to be answered from the spool, before the store has it."""
+        return False
 
     def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
         """Word the success of a request whose events are durable."""
@@ -232,3 +237,13 @@ STATUS: Mapping[Reason, int] = {
     Reason.INTERNAL: 500,
 }
 """The HTTP status of each reason where a dialect does not say otherwise."""
+
+
+def headers_of(refusal: Refusal, status: int) -> dict[str, str]:
+    """The headers that HTTP wants with a refusal: Allow (405), Retry-After (503)."""
+    headers: dict[str, str] = {}
+    if refusal.allowed:
+        headers["Allow"] = ", ".join(refusal.allowed)
+    if status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER)
+    return headers

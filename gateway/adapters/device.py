@@ -5,13 +5,14 @@ request, server); the status says what happened.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from gateway.adapter import (
     STATUS,
+    Adapter,
     Credential,
     Endpoint,
     Head,
@@ -21,8 +22,9 @@ from gateway.adapter import (
     Rejected,
     Reply,
     Tenant,
+    headers_of,
 )
-from gateway.errors import RETRY_AFTER, Reason, Refusal
+from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
 from schemas import Faulty, Problem, Strict, Unreadable, device, jsontext
 from schemas.shape import Checker
@@ -72,7 +74,7 @@ class Admitted(msgspec.Struct, frozen=True):
     new: bool
 
 
-class DeviceAdapter:
+class DeviceAdapter(Adapter):
     """Speaks the dialect of devices that report one event a request."""
 
     dialect: ClassVar[str] = "device"
@@ -98,9 +100,6 @@ class DeviceAdapter:
                 media_types=_is_json,
             )
         ]
-
-    def folders(self) -> Mapping[str, str]:
-        return {}
 
     def credentials(self) -> Iterable[Credential]:
         for key in self._options.keys:
@@ -243,13 +242,9 @@ class DeviceAdapter:
         code, message = _WORDS.get(refusal.reason, (6, refusal.reason.value))
         faults = [f"{p.path}: {p.message}" if p.path else p.message for p in refusal.problems]
         said = " ".join(part for part in (message, refusal.message, *faults) if part)
-        headers: dict[str, str] = {}
-        if refusal.allowed:
-            headers["Allow"] = ", ".join(refusal.allowed)
+        headers = headers_of(refusal, status)
         if status == 401:
             headers["WWW-Authenticate"] = CHALLENGE
-        if status == 503:
-            headers["Retry-After"] = str(RETRY_AFTER)
         return _error(status, code, said, headers)
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.adapter import (
     STATUS,
+    Adapter,
     Credential,
     Document,
     Endpoint,
@@ -21,9 +22,10 @@ from gateway.adapter import (
     Rejected,
     Reply,
     Tenant,
+    headers_of,
 )
 from gateway.adapters.logspace_orders import FILES, Orders
-from gateway.errors import RETRY_AFTER, Reason, Refusal
+from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, key_of, new_id
 from schemas import Faulty, Problem, Strict, Unreadable, jsontext, logspace
 from schemas.shape import Checker
@@ -55,7 +57,7 @@ _WORDS = {
 }
 
 
-class LogspaceAdapter:
+class LogspaceAdapter(Adapter):
     """Speaks the dialect of Logspace agents, with both encodings of properties."""
 
     dialect: ClassVar[str] = "logspace"
@@ -100,15 +102,6 @@ class LogspaceAdapter:
 
     def on_invalid(self, default: str) -> str:
         return self._options.on_invalid or default
-
-    def wants_queue(self, inbound: Inbound) -> bool:
-        return False
-
-    def provisioned(self, inbound: Inbound) -> tuple[str, str] | None:
-        return None
-
-    def recall(self, names: Iterable[tuple[str, str]]) -> None:
-        return None
 
     def _split(self, inbound: Inbound) -> Sequence[bytes]:
         return jsontext.slices(jsontext.utf8(inbound.body, bom=True))
@@ -162,11 +155,7 @@ class LogspaceAdapter:
             parameters["space-token"] = refusal.subject
         if refusal.problems:
             parameters["errors"] = refusal.problems
-        headers: dict[str, str] = {}
-        if refusal.allowed:
-            headers["Allow"] = ", ".join(refusal.allowed)
-        if status == 503:
-            headers["Retry-After"] = str(RETRY_AFTER)
+        headers = headers_of(refusal, status)
         body = {"type": word, "message": message, "parameters": parameters}
         return Reply(status, msgspec.json.encode(body), headers)
 

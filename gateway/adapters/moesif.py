@@ -5,13 +5,14 @@ the others lose it: so a bad event never fails the batch it came in, and an
 answer carries no body.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from gateway.adapter import (
     STATUS,
+    Adapter,
     Credential,
     Document,
     Endpoint,
@@ -22,9 +23,10 @@ from gateway.adapter import (
     Rejected,
     Reply,
     Tenant,
+    headers_of,
 )
 from gateway.adapters.moesif_guidance import CONFIG_TAG, RULES_TAG, Guidance
-from gateway.errors import RETRY_AFTER, Reason, Refusal
+from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, key_of, keys_of, new_ids
 from gateway.store import Documents
 from schemas import Faulty, Lenient, Problem, Strict, Unreadable, jsontext, moesif
@@ -119,7 +121,7 @@ _SORTS = {
 }
 
 
-class MoesifAdapter:
+class MoesifAdapter(Adapter):
     """Speaks the dialect of Moesif's SDKs, plugins and browser script."""
 
     dialect: ClassVar[str] = "moesif"
@@ -160,9 +162,6 @@ class MoesifAdapter:
             Ingest(_paths(f"{path}/batch"), ("POST",), limit, batch, read, batch=True),
         )
 
-    def folders(self) -> Mapping[str, str]:
-        return {}
-
     def credentials(self) -> Iterable[Credential]:
         for application in self._options.applications:
             for secret in application.ids:
@@ -176,15 +175,6 @@ class MoesifAdapter:
 
     def on_invalid(self, default: str) -> str:
         return self._options.on_invalid or default
-
-    def wants_queue(self, inbound: Inbound) -> bool:
-        return False
-
-    def provisioned(self, inbound: Inbound) -> tuple[str, str] | None:
-        return None
-
-    def recall(self, names: Iterable[tuple[str, str]]) -> None:
-        return None
 
     def _read(
         self, sort: Sort, inbound: Inbound, raws: Sequence[bytes], start: int | None
@@ -282,11 +272,7 @@ class MoesifAdapter:
             problem["detail"] = refusal.message
         if refusal.problems:
             problem["errors"] = refusal.problems
-        headers: dict[str, str] = {}
-        if refusal.allowed:
-            headers["Allow"] = ", ".join(refusal.allowed)
-        if status == 503:
-            headers["Retry-After"] = str(RETRY_AFTER)
+        headers = headers_of(refusal, status)
         body = msgspec.json.encode(problem)
         return self._told(Reply(status, body, headers, "application/problem+json"), tenant)
 
