@@ -102,9 +102,12 @@ def settle(
     except Faulty as error:
         problems.extend(error.problems)
         loaded = _good_tables(known, resolved)
-    _read_files(known, loaded, "", problems)
-    if also is not None:
-        for name, table in loaded.items():
+    unread: list[Problem] = []
+    _read_files(known, loaded, "", unread)
+    problems.extend(unread)
+    broken = {problem.path.partition(".")[0] for problem in unread}
+    for name, table in loaded.items():
+        if also is not None and name not in broken:
             problems.extend(problem.below(name) for problem in also(name, Section(table)))
     if problems:
         raise ConfigError(file, problems)
@@ -155,7 +158,11 @@ def _content(option: ContentOf, path: Path) -> Any:
 
 def _space(file: Path) -> dict[str, Any]:
     """A space as HQ keeps it: its name is the file's, and each line is a token or a comment."""
-    lines = map(str.strip, file.read_text(encoding="utf-8-sig").splitlines())
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise Unreadable(f"{file.name} is not UTF-8.") from None
+    lines = map(str.strip, text.splitlines())
     return {"tenant": file.stem, "tokens": [line for line in lines if line[:1] not in ("", "#")]}
 
 

@@ -75,6 +75,21 @@ def test_check_reports_every_fault_with_file_path_and_nearest_name_and_exits_78(
     ] == sorted(done.stderr.splitlines())
 
 
+def test_check_tells_of_a_folder_of_tokens_that_cannot_be_read(folder):
+    (folder / "bad.toml").write_text('[logspace]\nspaces_directory = "spaces"\n')
+
+    assert "bad.toml: logspace.spaces_directory: spaces: not a folder\n" == (
+        command("check", "-c", "bad.toml", cwd=folder).stderr
+    )
+    (folder / "spaces").mkdir()
+    (folder / "spaces" / "old.space").write_bytes(b"\xe9")
+
+    done = command("check", "-c", "bad.toml", cwd=folder)
+
+    assert "bad.toml: logspace.spaces_directory: spaces: old.space is not UTF-8.\n" == done.stderr
+    assert 78 == done.returncode
+
+
 @pytest.mark.parametrize("name", ["check", "serve", "export"])
 def test_every_command_reports_a_file_that_is_not_there(folder, name):
     done = command(name, "-c", "absent.toml", cwd=folder)
