@@ -143,6 +143,15 @@ class Connection(RequestHandler):
         self.remote = str(peer[0]) if isinstance(peer, tuple) else ""
         super().connection_made(transport)
 
+    def data_received(self, data: bytes) -> None:
+        """Tell whoever reads a body that it is broken; aiohttp queues that behind the request."""
+        super().data_received(data)
+        request = self._current_request
+        if request is None or not self._messages or request.content.is_eof():
+            return
+        if not isinstance(self._messages[-1][0], RawRequestMessage):
+            request._cancel(RequestPayloadError("it breaks off in what is no HTTP"))
+
     async def start(self) -> None:
         """Answer requests until the connection ends.
 

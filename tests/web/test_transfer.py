@@ -61,6 +61,17 @@ async def test_broken_chunks_are_400(gateway, wrong):
     assert [] == await gateway.events()
 
 
+async def test_chunks_that_break_while_they_are_read_are_400_at_once(gateway):
+    async with connected(gateway) as line:
+        await line.say(start(CHUNKED, CONTINUE))
+        assert 100 == (await line.hear()).status
+        await line.say(b"2\r\n[{\r\nzz\r\n")
+
+        assert 400 == (await line.hear()).status
+        assert await line.ended()
+    assert [] == await gateway.events()
+
+
 async def test_a_body_announced_too_large_is_refused_before_it_is_sent(running):
     async with running({"logspace": {"max_body": 1000}}) as gateway, connected(gateway) as line:
         await line.say(start("Content-Length: 1001"))
