@@ -53,7 +53,7 @@ def faults(name: str, table: Section, adapters: AdapterClasses = ADAPTERS) -> li
 
 
 def check(settings: Section, file: str, adapters: AdapterClasses = ADAPTERS) -> None:
-    """Look for `faults` in every table.
+    """Look for `faults` in every table, and for what two tables both want.
 
     Raises:
         ConfigError: with every fault found.
@@ -63,8 +63,19 @@ def check(settings: Section, file: str, adapters: AdapterClasses = ADAPTERS) -> 
         for name in settings
         for problem in faults(name, settings[name], adapters)
     ]
+    problems += [] if problems else _clashes(settings)
     if problems:
         raise ConfigError(file, problems)
+
+
+def _clashes(settings: Section) -> Iterator[Problem]:
+    """What two tables want for themselves alone."""
+    url = settings.store.url
+    if scheme_of(url) == "sqlite" and _spool_path(settings).absolute() == path_of(url).absolute():
+        yield Problem("spool.path", "This is the store's file; the spool needs one of its own.")
+    public, ops = settings.server.listen, settings.ops.listen
+    if split_address(public) == split_address(ops) and split_address(ops)[1]:
+        yield Problem("ops.listen", "The public listener has this address.")
 
 
 def _credential_faults(adapter: Adapter) -> Iterator[Problem]:
@@ -207,7 +218,8 @@ class Gateway:
                 auto_decompress=False,
                 keepalive_timeout=server.keepalive_timeout,
             ),
-            shutdown_timeout=server.shutdown_timeout,
+            # Whoever could be answered has been by then: see _close_public.
+            shutdown_timeout=1.0,
         )
         await self._public.setup()
         self._stack.append(self._close_public)

@@ -1,7 +1,8 @@
 """The command line: serve, check, token, export.
 
 Data goes to stdout, notices to stderr. Exit statuses: 78 (EX_CONFIG) for a bad
-configuration, 69 (EX_UNAVAILABLE) for a store or an address that cannot be had.
+configuration, 69 (EX_UNAVAILABLE) for a store or an address that cannot be had,
+74 (EX_IOERR) for output that cannot be written.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from schemas import times
 
 BAD_CONFIG = 78
 UNAVAILABLE = 69
+IO_ERROR = 74
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
 _config = click.option(
@@ -128,7 +130,9 @@ def export(path: Path, **wanted: Any) -> None:
         asyncio.run(_export(settings.store.url, Selection(**wanted)))
     except StoreError as error:
         _fail(str(error), UNAVAILABLE)
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _fail(f"cannot write: {error.strerror}", IO_ERROR)
         # Whoever read has read enough; keep Python from complaining at exit.
         sys.stdout = None
         sys.exit(BROKEN_PIPE)
@@ -149,6 +153,7 @@ async def _export(url: str, wanted: Selection) -> None:
 def _settings(path: Path) -> Section:
     try:
         settings = read(path, app.dialects(), app.faults)
+        app.check(settings, str(path))
     except ConfigError as error:
         for problem in error.problems:
             where = f"{error.file}: {problem.path}" if problem.path else error.file

@@ -43,7 +43,11 @@ class _Tallies(Collector):
         for outcome, (name, text) in _EVENTS_OF.items():
             counts = {who: tally.get(outcome, 0) for who, tally in self.events.items()}
             yield _family(name, text, counts)
-        yield _family("gateway_rejected", "Events quarantined.", self.rejected)
+        yield _family(
+            "gateway_rejected",
+            "Invalid events and bodies turned to quarantine, repeats included.",
+            self.rejected,
+        )
         yield _family("gateway_bytes", "Bytes of accepted bodies, inflated.", self.bytes)
 
 

@@ -237,7 +237,7 @@ def spoiled_spool(folder: Path) -> str:
 
 def taken_address(folder: Path) -> str:
     text = (folder / "config.toml").read_text()
-    (folder / "config.toml").write_text(text.replace("127.0.0.1:0", "192.0.2.1:80"))
+    (folder / "config.toml").write_text(text.replace("127.0.0.1:0", "192.0.2.1:80", 1))
     return "192.0.2.1"
 
 

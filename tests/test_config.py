@@ -282,3 +282,20 @@ def test_settings_are_frozen_and_show_no_secret():
     assert CONFIG["device"]["keys"][0]["key"] not in repr(settings.device.keys)
     assert isinstance(settings.redact, Section)
     assert () == settings.redact.keys
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"store": {"url": "sqlite:///a.db"}, "spool": {"path": "a.db"}}, "spool.path"),
+        (
+            {"server": {"listen": "127.0.0.1:9"}, "ops": {"listen": "127.0.0.1:9"}},
+            "ops.listen",
+        ),
+    ],
+)
+def test_what_two_tables_both_want_is_told(changes, path):
+    with pytest.raises(ConfigError) as caught:
+        check(settle(merged(CONFIG, changes), dialects()), "c.toml")
+
+    assert [path] == [problem.path for problem in caught.value.problems]

@@ -80,6 +80,7 @@ class Reception:
         self._log = structlog.get_logger().bind()
         self._body_timeout = body_timeout
         self.closing = False
+        self._remembering: set[asyncio.Task[None]] = set()
 
     async def handle(self, request: AnyRequest) -> Answer:
         """Answer one request; never raises but for cancellation and lost connections."""
@@ -127,7 +128,14 @@ class Reception:
         receipt = visit.receipt = await self._take(adapter, endpoint, inbound)
         created = adapter.provisioned(inbound)
         if created is not None:
-            await self._provision(adapter, inbound, created)
+            remembered = self._provision(adapter, inbound, created)
+            if receipt.count(Outcome.QUEUED):
+                # The store is away, and the event is durable: the answer need not wait for it.
+                task = asyncio.create_task(remembered)
+                self._remembering.add(task)
+                task.add_done_callback(self._remembering.discard)
+            else:
+                await remembered
         self._metrics.accepted(adapter.dialect, tenant.name, receipt, visit.size)
         return adapter.accepted(inbound, receipt)
 

@@ -19,7 +19,7 @@ from typing import Any, Union
 import structlog
 from aiohttp import StreamReader
 from aiohttp.http import RawRequestMessage
-from aiohttp.web import BaseRequest, RequestHandler, RequestPayloadError, Server, StreamResponse
+from aiohttp.web import BaseRequest, RequestHandler, RequestPayloadError, Server
 
 from gateway.adapter import Reply
 
@@ -100,7 +100,7 @@ class Request:
     ) -> None:
         self.content = payload
         self.headers = message.headers
-        self.keep_alive = not message.should_close
+        self.keep_alive = not (message.should_close or message.method == "CONNECT")
         self.method = message.method
         self.output_size = 0
         self.raw_path = message.path
@@ -152,17 +152,25 @@ class Connection(RequestHandler):
         if not isinstance(self._messages[-1][0], RawRequestMessage):
             request._cancel(RequestPayloadError("it breaks off in what is no HTTP"))
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Still answer a client that has sent all of its request and closed its end (``nc -N``)."""
+        whole = self._request_in_progress and self._current_request is None
+        if whole or (self._messages and self._messages[-1][1].is_eof()):
+            self._close = True
+            return True
+        return False
+
     async def start(self) -> None:
         """Answer requests until the connection ends.
 
-        What only aiohttp can answer (a malformed request, a protocol upgrade)
-        makes it take the connection over.
+        A malformed request makes aiohttp take the connection over, to say so and
+        to close it.
         """
         while not self._force_close:
             if not self._messages:
                 await self._next_message()
             message, payload = self._messages[0]
-            if not isinstance(message, RawRequestMessage) or message.upgrade:
+            if not isinstance(message, RawRequestMessage):
                 await super().start()
                 return
             self._messages.popleft()
@@ -209,15 +217,32 @@ class Connection(RequestHandler):
             await self._drain_helper()
         if not payload.is_eof() and not await self._rest_arrives(payload):
             return False
+        return self._goes_on(answer)
+
+    def _goes_on(self, answer: Answer) -> bool:
+        """Make ready for the next request; False where there is to be none."""
         self._keepalive = answer.keep_alive
         if not answer.keep_alive or self._close or self._force_close:
             return False
+        if self._upgraded:
+            self._decline_upgrade()
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(
                 self._next_keepalive_close_time, self._process_keepalive
             )
         return True
+
+    def _decline_upgrade(self) -> None:
+        """Go on with HTTP: the parser stopped behind a request to upgrade to WebSocket."""
+        self._upgraded = False
+        if self._parser is not None:
+            self._parser.set_upgraded(False)
+        tail, self._message_tail = self._message_tail, b""
+        if tail:
+            self.data_received(tail)
+        if self._buffer_paused:
+            self._resume_reading_if_drained()
 
     async def _rest_arrives(self, payload: StreamReader) -> bool:
         """Read the rest of a refused body, for a while: only then does its sender read."""
@@ -228,34 +253,6 @@ class Connection(RequestHandler):
         except (TimeoutError, ConnectionError, RequestPayloadError):
             return False
         return True
-
-    async def finish_response(
-        self, request: BaseRequest, resp: Any, start_time: float | None
-    ) -> tuple[StreamResponse, bool]:
-        """Let aiohttp write what it answers, and an `Answer`, where it has taken over."""
-        return await super().finish_response(request, _full(resp), start_time)
-
-
-def _full(resp: Any) -> Any:
-    """An `Answer` as a response of aiohttp's."""
-    if type(resp) is not Answer:
-        return resp
-    return _Verbatim(resp)
-
-
-class _Verbatim(StreamResponse):
-    """Writes an `Answer` where aiohttp wants a response: it also resumes a declined upgrade."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__()
-        self._answer = answer
-        self._keep_alive = answer.keep_alive
-
-    async def prepare(self, request: BaseRequest) -> None:
-        await request.writer.write(self._answer.raw)
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        return None
 
 
 class _Grumble(logging.LoggerAdapter[logging.Logger]):

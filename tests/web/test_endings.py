@@ -1,0 +1,79 @@
+"""How exchanges end that do not end in the usual way."""
+
+import asyncio
+
+import pytest
+
+from tests.conftest import APPLICATION_ID
+
+
+@pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
+@pytest.mark.parametrize("credential", [APPLICATION_ID, "wrong"])
+async def test_an_upgrade_is_declined_and_holds_nobody_up(gateway, upgrade, credential):
+    body = b'{"action_name":"Clicked"}'
+    head = (
+        f"POST /v1/actions HTTP/1.1\r\nHost: x\r\nX-Moesif-Application-Id: {credential}\r\n"
+        f"Connection: Upgrade\r\nUpgrade: {upgrade}\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    reader, writer = await asyncio.open_connection(*gateway.gateway.address)
+    writer.write(head + body[:5])
+    await asyncio.sleep(0.2)
+    writer.write(body[5:])
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+
+    assert answer.startswith(b"HTTP/1.1 201" if credential == APPLICATION_ID else b"HTTP/1.1 401")
+    writer.close()
+
+
+@pytest.mark.parametrize("credential", [APPLICATION_ID, "wrong"])
+async def test_who_asks_for_websocket_goes_on_with_http(gateway, credential):
+    def request(*more):
+        lines = "".join(f"{line}\r\n" for line in more)
+        return (
+            f"POST /v1/actions HTTP/1.1\r\nHost: x\r\nX-Moesif-Application-Id: {credential}\r\n"
+            f"{lines}Content-Length: 25\r\n\r\n"
+        ).encode() + b'{"action_name":"Clicked"}'
+
+    first = request("Connection: Upgrade", "Upgrade: websocket")
+    reader, writer = await asyncio.open_connection(*gateway.gateway.address)
+    writer.write(first[:-5])
+    await asyncio.sleep(0.2)
+    writer.write(first[-5:] + request() + request("Connection: close"))
+
+    answers = await asyncio.wait_for(reader.read(), 5)
+
+    wanted = b"HTTP/1.1 201" if credential == APPLICATION_ID else b"HTTP/1.1 401"
+    assert 3 == answers.count(wanted)
+    writer.close()
+
+
+async def test_who_has_said_all_may_close_its_end_and_is_still_answered(gateway):
+    body = b'{"action_name":"Clicked"}'
+    head = (
+        f"POST /v1/actions HTTP/1.1\r\nHost: x\r\nX-Moesif-Application-Id: {APPLICATION_ID}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    reader, writer = await asyncio.open_connection(*gateway.gateway.address)
+    writer.write(head + body)
+    writer.write_eof()
+
+    answer = await asyncio.wait_for(reader.read(), 5)
+
+    assert answer.startswith(b"HTTP/1.1 201")
+    assert 1 == len(await gateway.events())
+    writer.close()
+
+
+async def test_who_closes_its_end_within_its_body_leaves_nothing(gateway):
+    head = (
+        f"POST /v1/actions HTTP/1.1\r\nHost: x\r\nX-Moesif-Application-Id: {APPLICATION_ID}\r\n"
+        "Content-Length: 100\r\n\r\n{"
+    ).encode()
+    reader, writer = await asyncio.open_connection(*gateway.gateway.address)
+    writer.write(head)
+    await asyncio.sleep(0.1)
+    writer.write_eof()
+
+    assert b"" == await asyncio.wait_for(reader.read(), 5)
+    assert [] == await gateway.events()
+    writer.close()
