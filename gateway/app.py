@@ -177,26 +177,29 @@ class Gateway:
             to_spool=to_spool,
             redactor=_redactor(settings, self._classes),
         )
-        keyring = Keyring()
-        for adapter in self._adapters:
-            keyring.add(adapter.dialect, adapter.credentials())
-            adapter.recall(await store.names(adapter.dialect, "device/"))
-        lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
-        self._stack.append(lambda: _cancel(lag))
         watch = self.metrics.watch
         watch("spool_depth", "Events that wait in the spool.", lambda: spool.depth)
         watch("waiting_events", "Events that wait for the disk.", lambda: to_store.held_events)
         watch("quarantine_trimmed", "Quarantined records let go.", lambda: store.trimmed)
+        lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
+        self._stack.append(lambda: _cancel(lag))
+        await self._receive()
+        await self._listen()
+
+    async def _receive(self) -> None:
+        keyring = Keyring()
+        for adapter in self._adapters:
+            keyring.add(adapter.dialect, adapter.credentials())
+            adapter.recall(await self._store.names(adapter.dialect, "device/"))
         self._reception = Reception(
             adapters=self._adapters,
             keyring=keyring,
             intake=self._intake,
-            documents=FolderDocuments(store, self._folders()),
+            documents=FolderDocuments(self._store, self._folders()),
             metrics=self.metrics,
-            on_invalid=ingest.on_invalid,
-            body_timeout=settings.server.body_timeout,
+            on_invalid=self._settings.ingest.on_invalid,
+            body_timeout=self._settings.server.body_timeout,
         )
-        await self._listen()
 
     def _folders(self) -> dict[tuple[str, str], Path]:
         return {
