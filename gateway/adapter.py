@@ -231,7 +231,6 @@ STATUS: Mapping[Reason, int] = {
     Reason.EXPECTATION_UNSUPPORTED: 417,
     Reason.NOT_JSON: 400,
     Reason.INVALID: 400,
-    Reason.NOT_FOUND: 404,
     Reason.OVERLOADED: 503,
     Reason.UNAVAILABLE: 503,
     Reason.INTERNAL: 500,

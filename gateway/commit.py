@@ -118,11 +118,14 @@ class GroupCommitter:
                 return
 
     async def _gather(self) -> None:
-        """Let whoever is ready come along: as long as each turn of the loop brings more."""
+        """Let whoever is ready come along: as long as turns of the loop bring more."""
+        idle = 0
         for _ in range(_TURNS):
             waiting = len(self._waiting)
             await asyncio.sleep(0)
-            if len(self._waiting) == waiting:
+            # One turn without anyone is chance: clients need a moment for their next request.
+            idle = idle + 1 if len(self._waiting) == waiting else 0
+            if idle > 1:
                 return
 
     async def _commit(self, group: list[_Waiter]) -> None:

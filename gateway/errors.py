@@ -29,7 +29,6 @@ class Reason(enum.Enum):
     EXPECTATION_UNSUPPORTED = "expectation_unsupported"
     NOT_JSON = "not_json"
     INVALID = "invalid"
-    NOT_FOUND = "not_found"
     OVERLOADED = "overloaded"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"

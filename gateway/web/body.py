@@ -112,6 +112,11 @@ def _zlib(raw: bytes, limit: int, wbits: int) -> bytes:
         inflated = inflater.decompress(raw, limit + 1)
     except zlib.error as error:
         raise _corrupt(error) from None
+    return _whole(inflated, limit, inflater)
+
+
+def _whole(inflated: bytes, limit: int, inflater: Any) -> bytes:
+    """What *inflater* made, if it is within the limit and made of one whole stream."""
     if len(inflated) > limit:
         raise _too_large(limit)
     if not inflater.eof:
@@ -143,13 +148,7 @@ def _zstd_with(zstd: Any) -> Inflate:
             inflated: bytes = inflater.decompress(raw, limit + 1)
         except zstd.ZstdError as error:
             raise _corrupt(error) from None
-        if len(inflated) > limit:
-            raise _too_large(limit)
-        if not inflater.eof:
-            raise _corrupt("The stream ends too early.")
-        if inflater.unused_data:
-            raise _corrupt("More bytes follow the stream.")
-        return inflated
+        return _whole(inflated, limit, inflater)
 
     return inflate
 

@@ -243,6 +243,7 @@ class Reception:
             self._log.info("request_answered", **line)
             return
         line["reason"] = refusal.reason.value
+        line["retryable"] = refusal.reason.retryable
         if refusal.problems:
             first = refusal.problems[0]
             line["problem"] = f"{first.path}: {first.message}"[:200]
