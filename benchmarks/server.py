@@ -82,7 +82,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.store = folder / "events.db"
         self._folder = folder
-        self._log = folder / "gateway.log"
+        self._log = folder / "gateway.ops.log"
         self.url = ""
         self.ops_url = ""
 

@@ -14,19 +14,19 @@ from aiohttp import web
 from gateway.adapter import Adapter, Credential
 from gateway.adapters import ADAPTERS
 from gateway.auth import Keyring, digest_of
-from gateway.commit import GroupCommitter
 from gateway.config import Section
-from gateway.documents import FolderDocuments
 from gateway.errors import ConfigError, StoreError
-from gateway.intake import Intake
-from gateway.metrics import Metrics
-from gateway.notify import notify
-from gateway.redact import Redactor, Rules
-from gateway.spool import open_spool
+from gateway.intake.commit import GroupCommitter
+from gateway.intake.intake import Intake
+from gateway.intake.redact import Redactor, Rules
+from gateway.ops.listener import ops_app
+from gateway.ops.metrics import Metrics
+from gateway.ops.notify import notify
 from gateway.stores import STORES, open_store, scheme_of
+from gateway.stores.documents import FolderDocuments
+from gateway.stores.spool import open_spool
 from gateway.stores.sqlite import path_of
 from gateway.web.ingest import Reception
-from gateway.web.ops import ops_app
 from gateway.web.server import PublicServer
 from schemas import Problem, Strict
 from schemas.config import split_address

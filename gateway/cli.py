@@ -23,7 +23,7 @@ from gateway.auth import digest_text
 from gateway.config import Section, read
 from gateway.errors import ConfigError, StoreError
 from gateway.export import cloudevent
-from gateway.log import configure
+from gateway.ops.log import configure
 from gateway.record import Kind
 from gateway.store import Selection
 from gateway.stores import sqlite

@@ -161,7 +161,7 @@ class Process:
         self.folder = folder
         self.config = folder / "config.toml"
         self.config.write_text(config)
-        self.log = folder / "gateway.log"
+        self.log = folder / "gateway.ops.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.ops_url = ""

@@ -24,8 +24,8 @@ from gateway.adapter import (
 from gateway.errors import RETRY_AFTER, Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
 from schemas import Faulty, Lenient, Strict, jsontext
+from schemas.decoders import Checker
 from schemas.options import Count, Secret, TenantName, meaning, redaction
-from schemas.shape import Checker
 
 
 class MeterReading(Lenient):

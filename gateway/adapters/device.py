@@ -27,7 +27,7 @@ from gateway.adapter import (
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
 from schemas import Faulty, Problem, Strict, Unreadable, device, jsontext
-from schemas.shape import Checker
+from schemas.decoders import Checker
 
 PATH = "/rest/v1/api/tenants/{tenant}/devices/{device}/events"
 KIND = "device_event"

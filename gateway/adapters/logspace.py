@@ -28,7 +28,7 @@ from gateway.adapters.logspace_orders import FILES, Orders
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, key_of, new_id
 from schemas import Faulty, Problem, Strict, Unreadable, jsontext, logspace
-from schemas.shape import Checker
+from schemas.decoders import Checker
 
 SPACE_TOKEN = "logspace.space-token"  # noqa: S105 - the name of a header
 EVENT = Checker(logspace.Event(), not_finite=True)

@@ -25,12 +25,12 @@ from gateway.adapter import (
     Tenant,
     headers_of,
 )
-from gateway.adapters.moesif_guidance import CONFIG_TAG, RULES_TAG, Guidance
+from gateway.adapters.moesif_settings import CONFIG_TAG, RULES_TAG, Guidance
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, key_of, keys_of, new_ids
 from gateway.store import Documents
 from schemas import Faulty, Lenient, Problem, Strict, Unreadable, jsontext, moesif
-from schemas.shape import Checker
+from schemas.decoders import Checker
 
 APPLICATION_ID = "X-Moesif-Application-Id"
 

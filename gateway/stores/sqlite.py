@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.record import EventRecord, Kind, Outcome
-from gateway.sqlite import (
+from gateway.store import Selection, StoredDocument
+from gateway.stores.database import (
     Database,
     in_transaction,
     insert,
@@ -17,7 +18,6 @@ from gateway.sqlite import (
     placeholders,
     statements,
 )
-from gateway.store import Selection, StoredDocument
 from gateway.stores.keys import KeyIndex
 
 _COLUMNS = 10

@@ -13,8 +13,8 @@ import structlog
 from gateway.adapter import Adapter, Document, Head, Inbound, Ingest, Reading, Reply, Tenant
 from gateway.auth import Keyring
 from gateway.errors import Reason, Refusal, StoreError
-from gateway.intake import Intake
-from gateway.metrics import Metrics
+from gateway.intake.intake import Intake
+from gateway.ops.metrics import Metrics
 from gateway.record import Outcome, Receipt, clock
 from gateway.store import Documents
 from gateway.web.body import check_length, read_body

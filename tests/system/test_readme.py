@@ -105,7 +105,7 @@ class Reader:
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
     reader = Reader(tmp_path)
-    server = reader.start(tmp_path / "gateway.log")
+    server = reader.start(tmp_path / "gateway.ops.log")
     yield reader
     server.terminate()
     assert 0 == server.wait(timeout=40)

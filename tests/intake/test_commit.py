@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.commit import GroupCommitter
 from gateway.errors import Reason, Refusal, StoreError
+from gateway.intake.commit import GroupCommitter
 from gateway.record import EventRecord, Outcome
 from gateway.stores.memory import MemoryStore
 from tests.records import eventually, make_record, stored

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.redact import MASK, WITHHELD, Redactor, Rules
+from gateway.intake.redact import MASK, WITHHELD, Redactor, Rules
 from tests.records import make_record
 
 SECRET = "s3cr3t"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.commit import GroupCommitter
 from gateway.errors import StoreError
+from gateway.intake.commit import GroupCommitter
 from gateway.record import EventRecord, Outcome, key_of
-from gateway.spool import Spool, open_spool
 from gateway.store import Store
 from gateway.stores import open_store
+from gateway.stores.spool import Spool, open_spool
 from tests.records import closing, eventually, full_disk, locked, make_record, stored
 
 STORED, DUPLICATE, QUEUED = Outcome.STORED, Outcome.DUPLICATE, Outcome.QUEUED

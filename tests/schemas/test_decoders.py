@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from marshmallow import ValidationError, fields, validates_schema
 
 from schemas import Faulty, Lenient, Unreadable, device, jsontext, logspace, moesif
-from schemas.shape import Checker
+from schemas.decoders import Checker
 from tests.schemas.documents import documents, mutated, written
 
 CHECKERS = {

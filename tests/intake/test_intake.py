@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-import gateway.sqlite
+import gateway.stores.database
 from gateway.adapter import Head, Inbound, Reading, Rejected, Tenant
-from gateway.commit import GroupCommitter
 from gateway.errors import Reason, Refusal, StoreError
-from gateway.intake import Intake
+from gateway.intake.commit import GroupCommitter
+from gateway.intake.intake import Intake
+from gateway.intake.redact import MASK, Redactor, Rules
 from gateway.record import EventRecord, Outcome, Receipt, key_of
-from gateway.redact import MASK, Redactor, Rules
-from gateway.spool import open_spool
+from gateway.stores.spool import open_spool
 from gateway.stores.sqlite import open_store
 from schemas import Problem
 from tests.records import NOW, closing, eventually, locked, make_record, stored
@@ -66,7 +66,7 @@ class Desk:
 @pytest.fixture
 async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
     # A lock of another process is given up on sooner, and an absent store tried again sooner.
-    monkeypatch.setattr(gateway.sqlite, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(gateway.stores.database, "BUSY_SECONDS", 0.05)
     bounds = {"max_events": 100, "max_bytes": 1 << 20}
     async with AsyncExitStack() as stack:
         store = await open_store(f"sqlite:///{tmp_path}/events.db", 10)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.adapters.moesif_guidance import CONFIG_TAG, RULES_TAG
+from gateway.adapters.moesif_settings import CONFIG_TAG, RULES_TAG
 from tests.adapters.test_recordings import RECORDED, replay
 from tests.conftest import APPLICATION_ID
 

@@ -11,8 +11,8 @@ import msgspec
 
 from gateway.adapter import Inbound, Rejected
 from gateway.errors import Reason
+from gateway.intake.redact import Redactor
 from gateway.record import EventRecord, Kind, key_of, new_id
-from gateway.redact import Redactor
 from schemas import Problem
 
 MAX_BODY = 64 * 1024

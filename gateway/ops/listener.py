@@ -7,7 +7,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from gateway.errors import StoreError
-from gateway.metrics import Metrics
+from gateway.ops.metrics import Metrics
 
 
 def ops_app(metrics: Metrics, probe: Callable[[], Awaitable[None]]) -> web.Application:

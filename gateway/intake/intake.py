@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 import structlog
 
-from gateway import quarantine
 from gateway.adapter import Inbound, Reading, Rejected
-from gateway.commit import GroupCommitter
 from gateway.errors import Reason, Refusal, StoreError
+from gateway.intake import quarantine
+from gateway.intake.commit import GroupCommitter
+from gateway.intake.redact import Redactor
 from gateway.record import EventRecord, Outcome, Receipt
-from gateway.redact import Redactor
-from gateway.spool import Spool
 from gateway.store import Store
+from gateway.stores.spool import Spool
 from schemas import Problem
 
 log = structlog.get_logger()

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from gateway import quarantine
 from gateway.adapter import Head, Inbound, Rejected, Tenant
-from gateway.redact import Redactor, Rules
+from gateway.intake.intake import quarantine
+from gateway.intake.redact import Redactor, Rules
 from schemas import Problem
 from tests.records import NOW
 

@@ -15,8 +15,8 @@ import structlog
 
 from gateway.errors import Refusal, StoreError
 from gateway.record import EventRecord, Outcome, key_of
-from gateway.sqlite import Database, in_transaction, open_database
 from gateway.store import Appender
+from gateway.stores.database import Database, in_transaction, open_database
 
 log = structlog.get_logger()
 

@@ -1,0 +1,1 @@
+"""The one way in: redact, quarantine what is invalid, commit."""

@@ -1,0 +1,1 @@
+"""What operators see: the listener with probes and metrics, the log, the service manager."""
