@@ -1,6 +1,6 @@
 """The contract of an adapter: the part that speaks one dialect.
 
-An adapter turns a request into a `Reading`, and a receipt or a refusal into a
+An adapter turns a request into a `ParseResult`, and a receipt or a refusal into a
 `Reply`. It does no I/O and awaits nothing. To add a dialect, write one module
 that fulfils `Adapter`, one with its documents and options in `schemas`, and
 name the class in `gateway.adapters.ADAPTERS`.
@@ -59,18 +59,18 @@ class Rejected(msgspec.Struct, frozen=True):
     raw: bytes
     reason: Reason = Reason.INVALID
 
-    def seen_from_request(self) -> list[Problem]:
+    def absolute_problems(self) -> list[Problem]:
         """The problems with paths from the top of the request's document."""
         if self.position is None:
             return list(self.problems)
-        return [problem.below(f"[{self.position}]") for problem in self.problems]
+        return [problem.prefixed(f"[{self.position}]") for problem in self.problems]
 
 
 MAX_REJECTED = 10_000
 """Different rejected elements of one request that go to quarantine; more are counted."""
 
 
-class Reading(msgspec.Struct):
+class ParseResult(msgspec.Struct):
     """What a request, or a part of a batch, turned out to hold.
 
     `rejected` holds the elements that are no events, each text once; `repeated`
@@ -95,7 +95,7 @@ class Reading(msgspec.Struct):
         else:
             self.repeated += 1
 
-    def join(self, later: "Reading") -> None:
+    def join(self, later: "ParseResult") -> None:
         """Add a later part of the same batch."""
         self.records += later.records
         self.repeated += later.repeated
@@ -138,7 +138,7 @@ class Ingest(msgspec.Struct, frozen=True):
     methods: Sequence[str]
     max_body: int
     split: Callable[[Inbound], Sequence[bytes]]
-    read: Callable[[Inbound, Sequence[bytes], int | None], Reading]
+    read: Callable[[Inbound, Sequence[bytes], int | None], ParseResult]
     batch: bool
     media_types: Callable[[str], bool] | None = None
 

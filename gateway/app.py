@@ -26,7 +26,7 @@ from gateway.stores import STORES, open_store, scheme_of
 from gateway.stores.documents import FolderDocuments
 from gateway.stores.spool import open_spool
 from gateway.stores.sqlite import path_of
-from gateway.web.ingest import Reception
+from gateway.web.ingest import IngestHandler
 from gateway.web.server import PublicServer
 from schemas import Problem, Strict
 from schemas.config import split_address
@@ -59,7 +59,7 @@ def check(settings: Section, file: str, adapters: AdapterClasses = ADAPTERS) -> 
         ConfigError: with every fault found.
     """
     problems = [
-        problem.below(name)
+        problem.prefixed(name)
         for name in settings
         for problem in faults(name, settings[name], adapters)
     ]
@@ -180,7 +180,7 @@ class Gateway:
         watch = self.metrics.watch
         watch("spool_depth", "Events that wait in the spool.", lambda: spool.depth)
         watch("waiting_events", "Events that wait for the disk.", lambda: to_store.held_events)
-        watch("quarantine_trimmed", "Quarantined records let go.", lambda: store.trimmed)
+        watch("quarantine_trimmed", "Quarantined records let go.", lambda: store.evicted)
         lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
         self._stack.append(lambda: _cancel(lag))
         await self._receive()
@@ -191,7 +191,7 @@ class Gateway:
         for adapter in self._adapters:
             keyring.add(adapter.dialect, adapter.credentials())
             adapter.recall(await self._store.names(adapter.dialect, "device/"))
-        self._reception = Reception(
+        self._reception = IngestHandler(
             adapters=self._adapters,
             keyring=keyring,
             intake=self._intake,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import ConfigError
-from schemas import Faulty, Problem, Schema, Strict, Unreadable, dump, jsontext, load
+from schemas import Invalid, Problem, Schema, Strict, Unreadable, dump, jsontext, load
 from schemas.config import schema
 from schemas.options import ContentOf, JsonFile, TokenFolder
 
@@ -66,7 +66,7 @@ Also = Callable[[str, Section], Sequence[Problem]]
 
 
 def read(path: Path, dialects: Mapping[str, type[Strict]], also: Also | None = None) -> Section:
-    """Read the configuration at *path*; *also* as for `settle`.
+    """Read the configuration at *path*; *also* as for `resolve`.
 
     Raises:
         ConfigError: with every fault of the file.
@@ -77,10 +77,10 @@ def read(path: Path, dialects: Mapping[str, type[Strict]], also: Also | None = N
         raise ConfigError(str(path), [Problem("", error.strerror or str(error))]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), [Problem("", f"Not TOML: {error}")]) from None
-    return settle(document, dialects, str(path), also)
+    return resolve(document, dialects, str(path), also)
 
 
-def settle(
+def resolve(
     document: Mapping[str, Any],
     dialects: Mapping[str, type[Strict]],
     file: str = "configuration",
@@ -99,7 +99,7 @@ def settle(
     loaded: dict[str, Any] = {}
     try:
         loaded = load(known, resolved)
-    except Faulty as error:
+    except Invalid as error:
         problems.extend(error.problems)
         loaded = _good_tables(known, resolved)
     unread: list[Problem] = []
@@ -108,7 +108,7 @@ def settle(
     broken = {problem.path.partition(".")[0] for problem in unread}
     for name, table in loaded.items():
         if also is not None and name not in broken:
-            problems.extend(problem.below(name) for problem in also(name, Section(table)))
+            problems.extend(problem.prefixed(name) for problem in also(name, Section(table)))
     if problems:
         raise ConfigError(file, problems)
     return Section(loaded)
@@ -120,7 +120,7 @@ def _good_tables(known: Schema, document: dict[str, Any]) -> dict[str, Any]:
         try:
             nested: Any = option
             good[name] = load(nested.schema, document.get(name, {}))
-        except Faulty:
+        except Invalid:
             continue
     return good
 
@@ -137,8 +137,8 @@ def _read_files(known: Schema, table: dict[str, Any], path: str, problems: list[
         elif isinstance(option, ContentOf) and value is not None:
             try:
                 table[name] = _content(option, Path(value))
-            except Faulty as error:
-                problems.extend(problem.below(where) for problem in error.problems)
+            except Invalid as error:
+                problems.extend(problem.prefixed(where) for problem in error.problems)
             except Unreadable as error:
                 problems.append(Problem(where, f"{value}: {error}"))
             except OSError as error:
@@ -147,7 +147,7 @@ def _read_files(known: Schema, table: dict[str, Any], path: str, problems: list[
 
 def _content(option: ContentOf, path: Path) -> Any:
     if isinstance(option, JsonFile):
-        document = jsontext.value(jsontext.utf8(path.read_bytes(), bom=True))
+        document = jsontext.loads(jsontext.require_utf8(path.read_bytes(), bom=True))
         return dump(option.content, load(option.content, document))
     if isinstance(option, TokenFolder):
         if not path.is_dir():

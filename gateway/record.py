@@ -78,29 +78,29 @@ def key_of(*parts: str | bytes) -> bytes:
     lone surrogate hashes like any other text. The first three parts are few
     in number (dialect, tenant, kind), and hashed once.
     """
-    digest = _begun(*parts[:3]).copy()
-    digest.update(b"".join(map(_measured, parts[3:])))
+    digest = _hasher_for(*parts[:3]).copy()
+    digest.update(b"".join(map(_length_prefixed, parts[3:])))
     return digest.digest()
 
 
 def keys_of(dialect: str, tenant: str, kind: str) -> Callable[[str], bytes]:
     """What makes keys of ids as `key_of(dialect, tenant, kind, id)` does, for many of them."""
-    begun = _begun(dialect, tenant, kind)
+    started = _hasher_for(dialect, tenant, kind)
 
     def key(client_id: str) -> bytes:
-        digest = begun.copy()
-        digest.update(_measured(client_id))
+        digest = started.copy()
+        digest.update(_length_prefixed(client_id))
         return digest.digest()
 
     return key
 
 
 @functools.lru_cache(maxsize=1024)
-def _begun(*parts: str | bytes) -> "hashlib.blake2b":
-    return hashlib.blake2b(b"".join(map(_measured, parts)), digest_size=16)
+def _hasher_for(*parts: str | bytes) -> "hashlib.blake2b":
+    return hashlib.blake2b(b"".join(map(_length_prefixed, parts)), digest_size=16)
 
 
-def _measured(part: str | bytes) -> bytes:
+def _length_prefixed(part: str | bytes) -> bytes:
     raw = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")
     return b"%d:%b" % (len(raw), raw)
 

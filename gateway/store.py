@@ -70,7 +70,7 @@ class Store(Appender, Documents, Protocol):
     """
 
     @property
-    def trimmed(self) -> int:
+    def evicted(self) -> int:
         """How many quarantined records have gone to keep within `max_rejected`, since opening."""
 
     async def known(self, keys: Collection[bytes]) -> set[bytes]:
@@ -82,7 +82,7 @@ class Store(Appender, Documents, Protocol):
     def read(self, wanted: Selection) -> AsyncIterator[tuple[int, EventRecord]]:
         """Each selected record with its sequence, in order, as of the start of the reading.
 
-        Reading never stops a write. Raises StoreError.
+        ParseResult never stops a write. Raises StoreError.
         """
 
     async def close(self) -> None:

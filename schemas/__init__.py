@@ -5,11 +5,11 @@ This package knows shapes, not meanings, and imports nothing of `gateway`.
 
 from marshmallow import Schema
 
-from schemas.base import Faulty, Lenient, Problem, Strict, dump, load
+from schemas.base import Invalid, Lenient, Problem, Strict, dump, load
 from schemas.jsontext import TooMany, Unreadable
 
 __all__ = [
-    "Faulty",
+    "Invalid",
     "Lenient",
     "Problem",
     "Schema",

@@ -20,7 +20,7 @@ class Problem(msgspec.Struct, frozen=True):
     path: str
     message: str
 
-    def below(self, prefix: str) -> "Problem":
+    def prefixed(self, prefix: str) -> "Problem":
         """The same fault, seen from one level further out."""
         if not self.path:
             return Problem(prefix, self.message)
@@ -28,7 +28,7 @@ class Problem(msgspec.Struct, frozen=True):
         return Problem(f"{prefix}{joint}{self.path}", self.message)
 
 
-class Faulty(ValueError):
+class Invalid(ValueError):
     """A document has faults; `problems` names each."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
@@ -49,17 +49,17 @@ class Lenient(Schema):
         unknown = EXCLUDE
 
     @pre_load
-    def _spell(self, document: Any, **_: Any) -> Any:
+    def _resolve_aliases(self, document: Any, **_: Any) -> Any:
         if not isinstance(document, Mapping):
             return document
-        spelled: dict[str, Any] | None = None
+        resolved: dict[str, Any] | None = None
         for name, field in self.fields.items():
             key = field.data_key or name
             for alias in field.metadata.get("aliases", ()):
                 if document.get(key) in (None, "") and document.get(alias) not in (None, ""):
-                    spelled = spelled or dict(document)
-                    spelled[key] = document[alias]
-        return document if spelled is None else spelled
+                    resolved = resolved or dict(document)
+                    resolved[key] = document[alias]
+        return document if resolved is None else resolved
 
 
 class Strict(Schema):
@@ -73,13 +73,13 @@ def load(schema: Schema, document: Any) -> Any:
     """Check a decoded document and return what marshmallow made of it.
 
     Raises:
-        Faulty: with every fault, in the order of the schema's fields.
+        Invalid: with every fault, in the order of the schema's fields.
     """
     try:
         return schema.load(document)
     except ValidationError as error:
         problems = sorted(_flatten(error.messages, schema), key=lambda p: _rank(p, schema))
-        raise Faulty(tuple(problems)) from None
+        raise Invalid(tuple(problems)) from None
 
 
 def dump(schema: Schema, loaded: Any) -> str:
@@ -104,7 +104,7 @@ def _flatten(messages: Any, schema: Schema | None, path: str = "") -> Iterator[P
     if isinstance(messages, Mapping):
         for key, inner in messages.items():
             yield from _flatten(
-                inner, schema, path if _marks(key, path, schema) else _join(path, key)
+                inner, schema, path if _is_pseudo_key(key, path, schema) else _join(path, key)
             )
     elif isinstance(messages, list | tuple):
         for inner in messages:
@@ -117,7 +117,7 @@ def _flatten(messages: Any, schema: Schema | None, path: str = "") -> Iterator[P
         yield Problem(path.encode("utf-8", "backslashreplace").decode(), message)
 
 
-def _marks(key: Any, path: str, schema: Schema | None) -> bool:
+def _is_pseudo_key(key: Any, path: str, schema: Schema | None) -> bool:
     """Whether *key* is no member's name, but marshmallow's word for a document or an entry."""
     if key == "value" and schema is not None:
         return isinstance(_field_at(schema, path.rpartition(".")[0]), fields.Dict)

@@ -11,7 +11,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 
 from schemas.base import Strict
-from schemas.options import Count, OnInvalid, Redaction, meaning
+from schemas.options import Count, OnInvalid, Redaction, help_text
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -37,7 +37,7 @@ class Address(fields.String):
     """``host:port`` to listen on."""
 
     def __init__(self, default: str, text: str) -> None:
-        super().__init__(load_default=default, metadata=meaning(text))
+        super().__init__(load_default=default, metadata=help_text(text))
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         address = super()._deserialize(value, attr, data, **kwargs)
@@ -68,7 +68,7 @@ class StoreTable(Strict):
 
     url = fields.String(
         load_default="sqlite:///events.db",
-        metadata=meaning("sqlite:///relative.db, or sqlite:////absolute/path.db"),
+        metadata=help_text("sqlite:///relative.db, or sqlite:////absolute/path.db"),
     )
 
 
@@ -78,7 +78,7 @@ class SpoolTable(Strict):
     path = fields.String(
         load_default=None,
         allow_none=True,
-        metadata=meaning("A file on the local disk; by default spool.db beside the store."),
+        metadata=help_text("A file on the local disk; by default spool.db beside the store."),
     )
     max_events = Count(1_000_000, 1, "Events that may wait there; beyond it 503.")
 
@@ -107,7 +107,7 @@ class LogTable(Strict):
     level = fields.String(
         load_default="info",
         validate=validate.OneOf(LEVELS, error="Not one of: debug, info, warning, error."),
-        metadata=meaning("debug, info, warning or error; requests are logged at info."),
+        metadata=help_text("debug, info, warning or error; requests are logged at info."),
     )
 
 

@@ -19,7 +19,7 @@ from schemas.fields import Properties, ZonedInstant, from_text
 _MISSING = object()
 
 
-class Checker:
+class Decoder:
     """Checks documents of one schema and returns them as frozen structs.
 
     A struct has an attribute for each field of the schema that has a shape,
@@ -37,8 +37,8 @@ class Checker:
         self._not_finite = not_finite
         self._finite = finite
         # A rule over several fields is code, which no decoder can be derived from.
-        ruled = bool(schema._hooks.get("validates_schema"))
-        self.decode = _undecided if ruled else _quick(self.struct, finite)
+        has_rules = bool(schema._hooks.get("validates_schema"))
+        self.decode = _always_slow if has_rules else _fast_decoder(self.struct, finite)
         """The document of some text if it is plainly right; None leaves it to `explain`."""
 
     def check(self, raw: bytes) -> tuple[Any, str]:
@@ -48,7 +48,7 @@ class Checker:
 
         Raises:
             Unreadable: not JSON, or nested too deeply.
-            Faulty: the schema finds faults.
+            Invalid: the schema finds faults.
         """
         document = self.decode(raw)
         if document is not None:
@@ -63,20 +63,20 @@ class Checker:
             odd.append(name)
             return float(name)
 
-        document = jsontext.value(
+        document = jsontext.loads(
             raw, constants=constant if self._not_finite else None, finite=self._finite
         )
         struct = _fill(self.struct, load(self.schema, document))
         if not odd:
             return struct, raw.decode()
-        return struct, jsontext.written(document)
+        return struct, jsontext.dumps(document)
 
 
-def _undecided(raw: bytes) -> Any | None:
+def _always_slow(raw: bytes) -> Any | None:
     return None
 
 
-def _quick(struct: type[msgspec.Struct], finite: bool) -> Callable[[bytes], Any | None]:
+def _fast_decoder(struct: type[msgspec.Struct], finite: bool) -> Callable[[bytes], Any | None]:
     typed = msgspec.json.Decoder(struct, dec_hook=from_text).decode
 
     def decode(raw: bytes) -> Any | None:

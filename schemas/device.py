@@ -6,7 +6,7 @@ from marshmallow import ValidationError, fields, validate, validates, validates_
 
 from schemas.base import Lenient, Strict
 from schemas.fields import Object
-from schemas.options import Count, Flag, Secret, TenantName, meaning, redaction, unique
+from schemas.options import Count, Flag, Secret, TenantName, help_text, redaction, unique
 
 MAX_TIMESTAMP = 253_402_300_799_999
 """The last millisecond of the year 9999."""
@@ -39,26 +39,26 @@ class Event(Lenient):
 class DeviceTenant(Strict):
     """A tenant and its devices."""
 
-    tenant = TenantName(metadata=meaning("{tenantId} in the path."))
+    tenant = TenantName(metadata=help_text("{tenantId} in the path."))
     devices = fields.List(
-        fields.String(), load_default=list, metadata=meaning("{deviceId}s that exist.")
+        fields.String(), load_default=list, metadata=help_text("{deviceId}s that exist.")
     )
     serials = fields.Dict(
         keys=fields.String(),
         values=fields.String(),
         load_default=dict,
-        metadata=meaning("Serial numbers: sn-!-SERIAL is an alias of the device named here."),
+        metadata=help_text("Serial numbers: sn-!-SERIAL is an alias of the device named here."),
     )
     provisioning = fields.String(
         load_default="closed",
         validate=validate.OneOf(("closed", "open"), error="Not one of: closed, open."),
-        metadata=meaning("open: an unknown device is created by its first valid event."),
+        metadata=help_text("open: an unknown device is created by its first valid event."),
     )
     max_devices = Count(100_000, 1, "Devices that open provisioning may create.")
     acknowledge = fields.String(
         load_default="stored",
         validate=validate.OneOf(("stored", "queued"), error="Not one of: stored, queued."),
-        metadata=meaning("queued: answer 202 from the spool, before the store has the event."),
+        metadata=help_text("queued: answer 202 from the spool, before the store has the event."),
     )
     redact = redaction()
 
@@ -78,18 +78,18 @@ class DeviceTenant(Strict):
 class Key(Strict):
     """An API key and what it opens."""
 
-    key = Secret(required=True, metadata=meaning("The key; plain or sha256:<hex>."))
+    key = Secret(required=True, metadata=help_text("The key; plain or sha256:<hex>."))
     tenants = fields.List(
         fields.String(),
         required=True,
         validate=validate.Length(min=1),
-        metadata=meaning("Tenants it may write to."),
+        metadata=help_text("Tenants it may write to."),
     )
     devices = fields.List(
         fields.String(),
         load_default=None,
         allow_none=True,
-        metadata=meaning("Devices it may write for; absent: every device of those tenants."),
+        metadata=help_text("Devices it may write for; absent: every device of those tenants."),
     )
 
 
@@ -98,29 +98,29 @@ class Options(Strict):
 
     max_body = Count(1_048_576, 1, "Largest body, inflated, in bytes.")
     accept_app_key = Flag(
-        load_default=True, metadata=meaning("Take appKey for appId where appId is missing.")
+        load_default=True, metadata=help_text("Take appKey for appId where appId is missing.")
     )
     lenient_description = Flag(
-        load_default=False, metadata=meaning('Take a missing or null description for "".')
+        load_default=False, metadata=help_text('Take a missing or null description for "".')
     )
     conflict = fields.String(
         load_default="event",
         validate=validate.OneOf(("event", "instant"), error="Not one of: event, instant."),
-        metadata=meaning(
+        metadata=help_text(
             "What 409 compares: the whole event, or only tenant, device, type and timestamp."
         ),
     )
     hide_foreign_tenants = Flag(
         load_default=False,
-        metadata=meaning("Answer 403 for every tenant that a key is not bound to, 404 for none."),
+        metadata=help_text("Answer 403 for every tenant that a key is not bound to, 404 for none."),
     )
     max_future_ms = Count(
         None, 0, "Refuse timestamps further ahead than this, in ms; absent: refuse none."
     )
     tenants = fields.List(
-        fields.Nested(DeviceTenant), load_default=list, metadata=meaning("Who owns devices.")
+        fields.Nested(DeviceTenant), load_default=list, metadata=help_text("Who owns devices.")
     )
-    keys = fields.List(fields.Nested(Key), load_default=list, metadata=meaning("Who may report."))
+    keys = fields.List(fields.Nested(Key), load_default=list, metadata=help_text("Who may report."))
 
     @validates("tenants")
     def _once(self, value: list[dict[str, Any]], **_: Any) -> None:

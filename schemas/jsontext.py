@@ -40,7 +40,7 @@ class Unreadable(ValueError):
     """The text is not JSON as we accept it; the argument is a sentence for the client."""
 
 
-def utf8(body: bytes, *, bom: bool = False) -> bytes:
+def require_utf8(body: bytes, *, bom: bool = False) -> bytes:
     """Check that *body* is UTF-8 and not blank, and return it.
 
     With *bom*, a byte order mark at the start is dropped.
@@ -60,12 +60,12 @@ def utf8(body: bytes, *, bom: bool = False) -> bytes:
     return body
 
 
-def slices(body: bytes) -> list[bytes]:
+def split_array(body: bytes) -> list[bytes]:
     """Cut a JSON array in UTF-8 into the text of its elements, each exactly as it came.
 
     Strict JSON takes a fast way. Lone surrogates in escapes, which the grammar
     allows, and bare ``NaN`` or infinities, which it does not, take a slower
-    one: whether an element may hold them is for `value` to say.
+    one: whether an element may hold them is for `loads` to say.
 
     Raises:
         Unreadable: not JSON, or not an array.
@@ -77,17 +77,17 @@ def slices(body: bytes) -> list[bytes]:
         try:
             found = [bytes(raw) for raw in _SLICES.decode(body)]
         except (msgspec.MsgspecError, RecursionError):
-            found = _slices_by_scanning(body)
+            found = _split_by_scanning(body)
     else:
-        found = _slices_by_scanning(body)
+        found = _split_by_scanning(body)
     if len(found) > MAX_ELEMENTS:
         raise TooMany(f"At most {MAX_ELEMENTS} elements are taken.")
     return found
 
 
-def _slices_by_scanning(body: bytes) -> list[bytes]:
+def _split_by_scanning(body: bytes) -> list[bytes]:
     text = body.decode()
-    # Numbers are passed over, not made: one with very many digits is for `value` to judge.
+    # Numbers are passed over, not made: one with very many digits is for `loads` to judge.
     scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
     def skip(at: int) -> int:
@@ -122,7 +122,7 @@ def _at_end(text: str, at: int, found: list[bytes]) -> list[bytes]:
 
 
 def _why_not_array(text: str) -> str:
-    value(text.encode(), constants=str, deepest=None)
+    loads(text.encode(), constants=str, max_depth=None)
     return "A JSON array is wanted here."
 
 
@@ -130,12 +130,12 @@ def _scan(scan: Callable[[str, int], tuple[Any, int]], text: str, at: int) -> in
     try:
         return scan(text, at)[1]
     except RecursionError:
-        return _past(text, at)
+        return _skip_element(text, at)
     except ValueError as error:
         raise Unreadable(_sentence(error)) from None
 
 
-def _past(text: str, at: int) -> int:
+def _skip_element(text: str, at: int) -> int:
     """Where an element nested too deeply to be read ends: its brackets are only counted."""
     depth = 0
     for token in _TOKENS_OF_TEXT.finditer(text, at):
@@ -149,11 +149,11 @@ def _past(text: str, at: int) -> int:
     raise Unreadable("Not JSON: an array or object has no end.")
 
 
-def value(
+def loads(
     text: bytes,
     *,
     constants: Callable[[str], Any] | None = None,
-    deepest: int | None = MAX_DEPTH,
+    max_depth: int | None = MAX_DEPTH,
     finite: bool = False,
 ) -> Any:
     """Decode one JSON document; the last of a repeated member counts.
@@ -164,14 +164,14 @@ def value(
         text: UTF-8 text of one document.
         constants: what to make of a bare ``NaN``, ``Infinity``, ``-Infinity``;
             None: they are not JSON.
-        deepest: levels allowed; None: as many as can be read.
+        max_depth: levels allowed; None: as many as can be read.
         finite: refuse a number too large for a double, which else becomes an infinity.
 
     Raises:
         Unreadable: not JSON, nested too deeply, or a number that cannot be held.
     """
-    if deepest is not None and depth_exceeds(text, deepest):
-        raise Unreadable(f"Nested deeper than {deepest} levels.")
+    if max_depth is not None and depth_exceeds(text, max_depth):
+        raise Unreadable(f"Nested deeper than {max_depth} levels.")
     try:
         # Given bytes, json.loads would guess UTF-16 and take it.
         return json.loads(
@@ -229,7 +229,7 @@ def quoted(node: Any) -> Any:
     return node
 
 
-def written(document: Any) -> str:
+def dumps(document: Any) -> str:
     """Write a decoded document as compact JSON text; infinities and NaN are quoted.
 
     Raises:

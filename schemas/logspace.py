@@ -28,7 +28,7 @@ from schemas.options import (
     Secret,
     TenantName,
     TokenFolder,
-    meaning,
+    help_text,
     redaction,
     unique,
 )
@@ -75,12 +75,12 @@ class Capabilities(Lenient):
 class Space(Strict):
     """A space and the tokens that write to it."""
 
-    tenant = TenantName(metadata=meaning("The name of the space."))
+    tenant = TenantName(metadata=help_text("The name of the space."))
     tokens = fields.List(
         Secret(),
         required=True,
         validate=validate.Length(min=1),
-        metadata=meaning("What logspace.space-token may be; plain or sha256:<hex>."),
+        metadata=help_text("What logspace.space-token may be; plain or sha256:<hex>."),
     )
     redact = redaction()
 
@@ -96,24 +96,24 @@ class Options(Strict):
     orders_directory = fields.String(
         load_default=None,
         allow_none=True,
-        metadata=meaning("A folder of <controller-id>.json files that GET /orders answers."),
+        metadata=help_text("A folder of <controller-id>.json files that GET /orders answers."),
     )
     default_orders = Flag(
         load_default=False,
-        metadata=meaning("Without such a file, compose orders from uploaded capabilities."),
+        metadata=help_text("Without such a file, compose orders from uploaded capabilities."),
     )
     default_cron = fields.String(
         load_default="0 * * * * ? *",
         validate=validate.Regexp(
             r"^\s*(\S+\s+){5,6}\S+\s*$", error="Not a Quartz expression of 6 or 7 fields."
         ),
-        metadata=meaning("When composed orders have scheduled agents report (Quartz)."),
+        metadata=help_text("When composed orders have scheduled agents report (Quartz)."),
     )
     commit_max_seconds = Count(
         60, 1, "Composed orders have agents upload at least this often, in seconds."
     )
     spaces = fields.List(
-        fields.Nested(Space), load_default=list, metadata=meaning("Who may report.")
+        fields.Nested(Space), load_default=list, metadata=help_text("Who may report.")
     )
 
     @validates("spaces")

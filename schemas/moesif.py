@@ -19,7 +19,7 @@ from schemas.options import (
     OnInvalid,
     Secret,
     TenantName,
-    meaning,
+    help_text,
     redaction,
     unique,
 )
@@ -167,12 +167,12 @@ class Rule(Lenient):
 class Application(Strict):
     """An application whose SDKs may report."""
 
-    tenant = TenantName(metadata=meaning("The name of the application in records."))
+    tenant = TenantName(metadata=help_text("The name of the application in records."))
     ids = fields.List(
         Secret(),
         required=True,
         validate=validate.Length(min=1),
-        metadata=meaning(
+        metadata=help_text(
             "What X-Moesif-Application-Id may be; plain or sha256:<hex>. "
             "SDKs want 50 characters or more."
         ),
@@ -182,7 +182,7 @@ class Application(Strict):
         load_default=None,
         allow_none=True,
         validate=validate.Range(min=0, max=100),
-        metadata=meaning("Percentage of events that SDKs are told to send; absent: 100."),
+        metadata=help_text("Percentage of events that SDKs are told to send; absent: 100."),
     )
     config_file = JsonFile(
         SdkConfig(), "A JSON file with what GET /v1/config answers; members left out have defaults."
@@ -200,10 +200,10 @@ class Options(Strict):
     on_invalid = OnInvalid(None, "As in [ingest], for this dialect alone.")
     deduplicate_identical = Flag(
         load_default=False,
-        metadata=meaning("Store a repeated event once even if it has no transaction_id."),
+        metadata=help_text("Store a repeated event once even if it has no transaction_id."),
     )
     applications = fields.List(
-        fields.Nested(Application), load_default=list, metadata=meaning("Who may report.")
+        fields.Nested(Application), load_default=list, metadata=help_text("Who may report.")
     )
 
     @validates("applications")

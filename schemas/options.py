@@ -9,9 +9,9 @@ from schemas.base import Strict
 ON_INVALID = ("quarantine", "refuse", "accept")
 
 
-def meaning(text: str) -> dict[str, Any]:
+def help_text(text: str) -> dict[str, Any]:
     """Metadata of an option: one sentence or two for the operator."""
-    return {"meaning": text}
+    return {"help": text}
 
 
 def digest_or_text(secret: str) -> None:
@@ -65,7 +65,7 @@ class Count(fields.Integer):
             load_default=default,
             allow_none=default is None,
             validate=validate.Range(min=least),
-            metadata=meaning(text),
+            metadata=help_text(text),
         )
 
 
@@ -73,7 +73,7 @@ class ContentOf(fields.String):
     """A path, absent by default, that the reading of the configuration replaces by its content."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(load_default=None, allow_none=True, metadata=meaning(text))
+        super().__init__(load_default=None, allow_none=True, metadata=help_text(text))
 
 
 class JsonFile(ContentOf):
@@ -96,7 +96,7 @@ class OnInvalid(fields.String):
             load_default=default,
             allow_none=default is None,
             validate=validate.OneOf(ON_INVALID, error="Not one of: quarantine, refuse, accept."),
-            metadata=meaning(text),
+            metadata=help_text(text),
         )
 
 
@@ -106,12 +106,12 @@ class Redaction(Strict):
     headers = fields.List(
         fields.String(),
         load_default=list,
-        metadata=meaning("Headers of logged API calls to mask, whatever their case."),
+        metadata=help_text("Headers of logged API calls to mask, whatever their case."),
     )
     keys = fields.List(
         fields.String(),
         load_default=list,
-        metadata=meaning("Members to mask, by name, at any depth and whatever their case."),
+        metadata=help_text("Members to mask, by name, at any depth and whatever their case."),
     )
 
 
@@ -120,7 +120,7 @@ def redaction() -> fields.Nested:
     return fields.Nested(
         Redaction,
         load_default=lambda: Redaction().load({}),
-        metadata=meaning("Names to mask for this tenant, besides those of [redact]."),
+        metadata=help_text("Names to mask for this tenant, besides those of [redact]."),
     )
 
 

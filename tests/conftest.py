@@ -17,7 +17,7 @@ import pytest
 
 from gateway.adapters import ADAPTERS
 from gateway.app import Gateway, check, dialects
-from gateway.config import settle
+from gateway.config import resolve
 from gateway.export import cloudevent
 from gateway.store import Selection
 
@@ -133,7 +133,7 @@ def running(tmp_path: Path) -> Callable[..., Any]:
     ) -> AsyncIterator[Running]:
         defaults = {"store": {"url": f"sqlite:///{tmp_path}/events.db"}}
         document = merged(merged(CONFIG, defaults), changes or {})
-        settings = settle(document, dialects(adapters))
+        settings = resolve(document, dialects(adapters))
         check(settings, "test", adapters)
         gateway = Gateway(settings, adapters)
         await gateway.start()

@@ -9,7 +9,7 @@ import pytest
 from marshmallow import Schema, fields, missing
 
 from gateway.app import check, dialects
-from gateway.config import Section, read, settle
+from gateway.config import Section, read, resolve
 from gateway.errors import ConfigError
 from schemas.config import schema
 from tests.conftest import CONFIG, ROOT, merged
@@ -60,7 +60,7 @@ def test_every_option_is_in_the_example_with_its_default(path):
 
 @pytest.mark.parametrize("path", OPTIONS)
 def test_every_option_says_what_it_means(path):
-    assert OPTIONS[path].metadata["meaning"].endswith((".", ")", "db"))
+    assert OPTIONS[path].metadata["help"].endswith((".", ")", "db"))
 
 
 def test_the_example_is_a_good_configuration(monkeypatch):
@@ -80,7 +80,7 @@ def test_the_example_identifies_its_application_by_64_characters():
 def faults(changes: dict[str, Any]) -> dict[str, str]:
     """What is wrong with the test configuration so changed: messages by path."""
     with pytest.raises(ConfigError) as error:
-        check(settle(merged(CONFIG, changes), dialects(), "c.toml"), "c.toml")
+        check(resolve(merged(CONFIG, changes), dialects(), "c.toml"), "c.toml")
     assert "c.toml" == error.value.file
     return {problem.path: problem.message for problem in error.value.problems}
 
@@ -213,7 +213,7 @@ def test_a_tenant_is_configured_once():
 
 def settled(ids: list[str]) -> tuple[str, ...]:
     applications = {"applications": [{"tenant": "acme", "ids": ids}]}
-    return settle(merged(CONFIG, {"moesif": applications}), dialects()).moesif.applications[0].ids
+    return resolve(merged(CONFIG, {"moesif": applications}), dialects()).moesif.applications[0].ids
 
 
 def test_values_may_be_kept_elsewhere(monkeypatch, tmp_path):
@@ -273,7 +273,7 @@ def test_an_empty_file_is_a_configuration_of_defaults(tmp_path):
 
 
 def test_settings_are_frozen_and_show_no_secret():
-    settings = settle(CONFIG, dialects())
+    settings = resolve(CONFIG, dialects())
 
     with pytest.raises(AttributeError):
         settings.server.listen = "x"
@@ -296,6 +296,6 @@ def test_settings_are_frozen_and_show_no_secret():
 )
 def test_what_two_tables_both_want_is_told(changes, path):
     with pytest.raises(ConfigError) as caught:
-        check(settle(merged(CONFIG, changes), dialects()), "c.toml")
+        check(resolve(merged(CONFIG, changes), dialects()), "c.toml")
 
     assert [path] == [problem.path for problem in caught.value.problems]

@@ -8,7 +8,7 @@ import pytest
 from gateway.adapter import Head
 from gateway.adapters import ADAPTERS
 from gateway.app import check, dialects
-from gateway.config import settle
+from gateway.config import resolve
 from gateway.errors import ConfigError, Reason, Refusal
 from tests.conftest import CONFIG, GOLDEN, merged
 from tests.records import locked
@@ -109,7 +109,7 @@ async def test_the_others_speak_as_before(four):
 
 def faults(changes: dict[str, Any]) -> dict[str, str]:
     with pytest.raises(ConfigError) as error:
-        check(settle(merged(merged(CONFIG, TINY), changes), dialects(FOUR)), "c.toml", FOUR)
+        check(resolve(merged(merged(CONFIG, TINY), changes), dialects(FOUR)), "c.toml", FOUR)
     return {problem.path: problem.message for problem in error.value.problems}
 
 
@@ -128,12 +128,12 @@ def test_its_options_are_checked_like_all_others():
 
 def test_where_it_is_not_registered_its_table_is_unknown():
     with pytest.raises(ConfigError, match="tiny: Unknown option"):
-        settle(merged(CONFIG, TINY), dialects())
+        resolve(merged(CONFIG, TINY), dialects())
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_it_has_words_for_every_reason(reason):
-    adapter = TinyAdapter(settle(merged(CONFIG, TINY), dialects(FOUR)).tiny)
+    adapter = TinyAdapter(resolve(merged(CONFIG, TINY), dialects(FOUR)).tiny)
     head = Head("POST", "/tiny/x", {}, lambda name: None, lambda name: ())
 
     assert reason.value == json.loads(adapter.refused(Refusal(reason), head, None).body)["no"]

@@ -16,16 +16,16 @@ from gateway.adapter import (
     Head,
     Inbound,
     Ingest,
-    Reading,
+    ParseResult,
     Rejected,
     Reply,
     Tenant,
 )
 from gateway.errors import RETRY_AFTER, Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
-from schemas import Faulty, Lenient, Strict, jsontext
-from schemas.decoders import Checker
-from schemas.options import Count, Secret, TenantName, meaning, redaction
+from schemas import Invalid, Lenient, Strict, jsontext
+from schemas.decoders import Decoder
+from schemas.options import Count, Secret, TenantName, help_text, redaction
 
 
 class MeterReading(Lenient):
@@ -39,8 +39,8 @@ class MeterReading(Lenient):
 class House(Strict):
     """Who has meters."""
 
-    tenant = TenantName(metadata=meaning("The name of the house."))
-    passes = fields.List(Secret(), required=True, metadata=meaning("What X-Pass may be."))
+    tenant = TenantName(metadata=help_text("The name of the house."))
+    passes = fields.List(Secret(), required=True, metadata=help_text("What X-Pass may be."))
     redact = redaction()
 
 
@@ -49,11 +49,11 @@ class Options(Strict):
 
     max_body = Count(1000, 1, "Largest body in bytes.")
     houses = fields.List(
-        fields.Nested(House), load_default=list, metadata=meaning("Who may report.")
+        fields.Nested(House), load_default=list, metadata=help_text("Who may report.")
     )
 
 
-READING = Checker(MeterReading())
+READING = Decoder(MeterReading())
 
 
 class TinyAdapter:
@@ -73,7 +73,7 @@ class TinyAdapter:
                 ("/tiny/{meter}",),
                 ("POST",),
                 self._options.max_body,
-                lambda inbound: [jsontext.utf8(inbound.body)],
+                lambda inbound: [jsontext.require_utf8(inbound.body)],
                 self._read,
                 batch=False,
             )
@@ -105,12 +105,12 @@ class TinyAdapter:
     def wants_queue(self, inbound: Inbound) -> bool:
         return False
 
-    def _read(self, inbound: Inbound, raws: Sequence[bytes], start: int | None) -> Reading:
+    def _read(self, inbound: Inbound, raws: Sequence[bytes], start: int | None) -> ParseResult:
         [raw] = raws
         try:
             reading, text = READING.check(raw)
-        except Faulty as error:
-            return Reading([], [Rejected(None, error.problems, raw)])
+        except Invalid as error:
+            return ParseResult([], [Rejected(None, error.problems, raw)])
         tenant, meter = inbound.tenant.name, inbound.head.params["meter"]
         record = EventRecord(
             id=new_id(inbound.received_at),
@@ -125,7 +125,7 @@ class TinyAdapter:
             key=key_of(self.dialect, tenant, "reading", meter, str(reading.number)),
             data=text,
         )
-        return Reading([record], [])
+        return ParseResult([record], [])
 
     def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
         return Reply(208 if receipt.outcomes[0] is Outcome.DUPLICATE else 200, b'"thanks"')

@@ -18,7 +18,7 @@ from gateway.adapter import (
     Head,
     Inbound,
     Ingest,
-    Reading,
+    ParseResult,
     Rejected,
     Reply,
     Tenant,
@@ -26,8 +26,8 @@ from gateway.adapter import (
 )
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
-from schemas import Faulty, Problem, Strict, Unreadable, device, jsontext
-from schemas.decoders import Checker
+from schemas import Invalid, Problem, Strict, Unreadable, device, jsontext
+from schemas.decoders import Decoder
 
 PATH = "/rest/v1/api/tenants/{tenant}/devices/{device}/events"
 KIND = "device_event"
@@ -35,7 +35,7 @@ SERIAL = "sn-!-"
 """What a device id begins with that is the serial number of a device."""
 
 CHALLENGE = 'ApiKey realm="events"'
-_EVENT = Checker(device.Event(), finite=True)
+_EVENT = Decoder(device.Event(), finite=True)
 # A member's name may be written with escapes of its letters.
 _MAY_HOLD_KEY = re.compile(rb"appKey|\\u00[4-7]")
 _APP_KEY = re.compile(rb"""(["']?appKey["']?\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}]+)""")
@@ -164,25 +164,25 @@ class DeviceAdapter(Adapter):
             return True
         return _prefers_async(inbound.head)
 
-    def _read(self, inbound: Inbound, raws: Sequence[bytes], start: int | None) -> Reading:
+    def _read(self, inbound: Inbound, raws: Sequence[bytes], start: int | None) -> ParseResult:
         [raw] = raws
         try:
-            return Reading([self._record(inbound, raw)], [])
-        except Faulty as error:
+            return ParseResult([self._record(inbound, raw)], [])
+        except Invalid as error:
             reason, problems = Reason.INVALID, error.problems
         except Unreadable as error:
             reason, problems = Reason.NOT_JSON, (Problem("", str(error)),)
         # An App Key is a credential: not even the quarantine may hold it.
-        reading = Reading([], [])
+        reading = ParseResult([], [])
         reading.reject(Rejected(None, problems, _without_key(raw), reason))
         return reading
 
     def _record(self, inbound: Inbound, raw: bytes) -> EventRecord:
-        raw = jsontext.utf8(raw)
+        raw = jsontext.require_utf8(raw)
         event = None if _MAY_HOLD_KEY.search(raw) else _EVENT.decode(raw)
         text = raw.decode()
         if event is None:
-            event, text = _EVENT.explain(self._spelled(raw, text))
+            event, text = _EVENT.explain(self._normalized(raw, text))
         self._check_time(event, inbound.received_at)
         tenant, admitted = inbound.tenant.name, inbound.tenant.detail
         return EventRecord(
@@ -199,23 +199,23 @@ class DeviceAdapter(Adapter):
             text,
         )
 
-    def _spelled(self, raw: bytes, text: str) -> bytes:
+    def _normalized(self, raw: bytes, text: str) -> bytes:
         """The document with `appKey` and a missing description as the options have them."""
-        document = jsontext.value(raw, finite=True)
+        document = jsontext.loads(raw, finite=True)
         if not isinstance(document, dict):
             return raw
-        spelled = dict(document)
-        app_key = spelled.pop("appKey", None)
+        normalized = dict(document)
+        app_key = normalized.pop("appKey", None)
         if self._options.accept_app_key and app_key is not None and "appId" not in document:
-            spelled["appId"] = app_key
-        if self._options.lenient_description and spelled.get("description") is None:
-            spelled["description"] = ""
-        return raw if spelled == document else jsontext.written(spelled).encode()
+            normalized["appId"] = app_key
+        if self._options.lenient_description and normalized.get("description") is None:
+            normalized["description"] = ""
+        return raw if normalized == document else jsontext.dumps(normalized).encode()
 
     def _check_time(self, event: Any, now: int) -> None:
         bound: int | None = self._options.max_future_ms
         if bound is not None and event.timestamp > now // 1000 + bound:
-            raise Faulty((Problem("timestamp", f"More than {bound} ms ahead."),))
+            raise Invalid((Problem("timestamp", f"More than {bound} ms ahead."),))
 
     def _key(self, tenant: str, device_id: str, event: Any) -> bytes:
         """What 409 compares: by default all six fields, types included, on the canonical device."""
@@ -225,7 +225,7 @@ class DeviceAdapter(Adapter):
             try:
                 parts.append(jsontext.canonical(rest, strict=True).decode())
             except UnicodeEncodeError:
-                raise Faulty((Problem("", "Contains a lone surrogate."),)) from None
+                raise Invalid((Problem("", "Contains a lone surrogate."),)) from None
         return key_of(*parts)
 
     def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
@@ -253,12 +253,12 @@ def _without_key(raw: bytes) -> bytes:
     if not _MAY_HOLD_KEY.search(raw):
         return raw
     try:
-        document = jsontext.value(raw, constants=float)
+        document = jsontext.loads(raw, constants=float)
     except Unreadable:
         return _APP_KEY.sub(rb'\1"[redacted]"', raw)
     if not isinstance(document, dict) or "appKey" not in document:
         return raw
-    return jsontext.written({**document, "appKey": "[redacted]"}).encode()
+    return jsontext.dumps({**document, "appKey": "[redacted]"}).encode()
 
 
 def _error(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> Reply:

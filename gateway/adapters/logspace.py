@@ -18,7 +18,7 @@ from gateway.adapter import (
     Head,
     Inbound,
     Ingest,
-    Reading,
+    ParseResult,
     Rejected,
     Reply,
     Tenant,
@@ -27,11 +27,11 @@ from gateway.adapter import (
 from gateway.adapters.logspace_orders import FILES, Orders
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, key_of, new_id
-from schemas import Faulty, Problem, Strict, Unreadable, jsontext, logspace
-from schemas.decoders import Checker
+from schemas import Invalid, Problem, Strict, Unreadable, jsontext, logspace
+from schemas.decoders import Decoder
 
 SPACE_TOKEN = "logspace.space-token"  # noqa: S105 - the name of a header
-EVENT = Checker(logspace.Event(), not_finite=True)
+EVENT = Decoder(logspace.Event(), not_finite=True)
 KIND = "event"
 
 _ACCEPTED = Reply(202)
@@ -104,10 +104,10 @@ class LogspaceAdapter(Adapter):
         return self._options.on_invalid or default
 
     def _split(self, inbound: Inbound) -> Sequence[bytes]:
-        return jsontext.slices(jsontext.utf8(inbound.body, bom=True))
+        return jsontext.split_array(jsontext.require_utf8(inbound.body, bom=True))
 
-    def _read(self, inbound: Inbound, raws: Sequence[bytes], start: int | None) -> Reading:
-        reading = Reading([], [])
+    def _read(self, inbound: Inbound, raws: Sequence[bytes], start: int | None) -> ParseResult:
+        reading = ParseResult([], [])
         decode, keep = EVENT.decode, reading.records.append
         for at, raw in enumerate(raws, start=start or 0):
             event = decode(raw)
@@ -116,7 +116,7 @@ class LogspaceAdapter(Adapter):
                 continue
             try:
                 event, text = EVENT.explain(raw)
-            except Faulty as error:
+            except Invalid as error:
                 reading.reject(Rejected(at, error.problems, raw))
             except Unreadable as error:
                 reading.reject(Rejected(at, [Problem("", str(error))], raw))

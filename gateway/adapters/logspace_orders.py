@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.adapter import Inbound, Reply
 from gateway.store import Documents, StoredDocument
-from schemas import Faulty, Problem, Unreadable, jsontext, load
+from schemas import Invalid, Problem, Unreadable, jsontext, load
 from schemas.logspace import Capabilities
 
 FILES = "order-files/"
@@ -33,13 +33,13 @@ class Orders:
         """``PUT /capabilities/{controller}``: kept as it came, whatever it replaces."""
         controller = inbound.head.params["controller"]
         try:
-            raw = jsontext.utf8(inbound.body, bom=True)
-            told = load(_CAPABILITIES, jsontext.value(raw))
+            raw = jsontext.require_utf8(inbound.body, bom=True)
+            capabilities = load(_CAPABILITIES, jsontext.loads(raw))
         except Unreadable as error:
             return _bad_capabilities([Problem("", str(error))])
-        except Faulty as error:
+        except Invalid as error:
             return _bad_capabilities(error.problems)
-        if told["id"] != controller:
+        if capabilities["id"] != controller:
             message = "The ID in the path does not match the ID in the payload."
             return Reply(400, _error("INVALID_CONTROLLER_ID", message))
         name = f"capabilities/{controller}"
@@ -86,9 +86,9 @@ class Orders:
         await documents.put(dialect, tenant, f"orders/{controller}", body, now)
         return StoredDocument(body, now)
 
-    def _compose(self, capabilities: StoredDocument) -> str:
-        told = load(_CAPABILITIES, jsontext.value(capabilities.body.encode()))
-        orders = [self._agent_order(agent) for agent in told["agent_capabilities"]]
+    def _compose(self, stored: StoredDocument) -> str:
+        capabilities = load(_CAPABILITIES, jsontext.loads(stored.body.encode()))
+        orders = [self._agent_order(agent) for agent in capabilities["agent_capabilities"]]
         document = {"agent-orders": orders, "commit-max-seconds": self._options.commit_max_seconds}
         return msgspec.json.encode(document).decode()
 

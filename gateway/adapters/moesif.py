@@ -19,18 +19,18 @@ from gateway.adapter import (
     Head,
     Inbound,
     Ingest,
-    Reading,
+    ParseResult,
     Rejected,
     Reply,
     Tenant,
     headers_of,
 )
-from gateway.adapters.moesif_settings import CONFIG_TAG, RULES_TAG, Guidance
+from gateway.adapters.moesif_settings import CONFIG_TAG, RULES_TAG, SdkSettings
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, key_of, keys_of, new_ids
 from gateway.store import Documents
-from schemas import Faulty, Lenient, Problem, Strict, Unreadable, jsontext, moesif
-from schemas.decoders import Checker
+from schemas import Invalid, Lenient, Problem, Strict, Unreadable, jsontext, moesif
+from schemas.decoders import Decoder
 
 APPLICATION_ID = "X-Moesif-Application-Id"
 
@@ -64,33 +64,33 @@ _TITLES = {
 }
 
 
-class Sort(msgspec.Struct, frozen=True):
-    """One sort of Moesif document: its kind, its schema, and where our names come from."""
+class EventType(msgspec.Struct, frozen=True):
+    """One event_type of Moesif document: its kind, its schema, and where our names come from."""
 
     kind: str
-    checker: Checker
+    checker: Decoder
     type: Callable[[Any], str]
     subject: Callable[[Any], str | None]
     time: Callable[[Any], int | None]
 
     @classmethod
-    def of(cls, kind: str, schema: Lenient, **names: Callable[[Any], Any]) -> "Sort":
-        """A sort whose type is its kind, unless *names* say otherwise."""
-        return cls(kind, Checker(schema), **{"type": lambda _: kind, **names})
+    def of(cls, kind: str, schema: Lenient, **names: Callable[[Any], Any]) -> "EventType":
+        """A event_type whose type is its kind, unless *names* say otherwise."""
+        return cls(kind, Decoder(schema), **{"type": lambda _: kind, **names})
 
 
 def _actor(event: Any) -> str | None:
     return event.user_id or event.company_id or None
 
 
-EVENT = Sort.of(
+EVENT = EventType.of(
     "api_call",
     moesif.Event(),
     type=lambda event: event.request.verb,
     subject=_actor,
     time=lambda event: event.request.time,
 )
-ACTION = Sort.of(
+ACTION = EventType.of(
     "action",
     moesif.Action(),
     type=lambda action: action.action_name,
@@ -99,8 +99,8 @@ ACTION = Sort.of(
 )
 
 
-def _profile(kind: str, schema: Lenient, subject: Callable[[Any], str | None]) -> Sort:
-    return Sort.of(kind, schema, subject=subject, time=lambda update: update.modified_time)
+def _profile(kind: str, schema: Lenient, subject: Callable[[Any], str | None]) -> EventType:
+    return EventType.of(kind, schema, subject=subject, time=lambda update: update.modified_time)
 
 
 USER = _profile("user", moesif.User(), lambda user: user.user_id or user.anonymous_id)
@@ -111,7 +111,7 @@ SUBSCRIPTION = _profile(
 
 _CREATED = Reply(201)
 
-_SORTS = {
+_EVENT_TYPES = {
     "/v1/events": EVENT,
     "/v1/actions": ACTION,
     "/v1/users": USER,
@@ -130,13 +130,17 @@ class MoesifAdapter(Adapter):
 
     def __init__(self, options: Any) -> None:
         self._options = options
-        self._guidance = {one.tenant: Guidance.of(one) for one in options.applications}
-        self._default = Guidance.of(None)
-        self._stored = {name: self._told(_CREATED, Tenant(name)) for name in self._guidance}
+        self._sdk_settings = {one.tenant: SdkSettings.of(one) for one in options.applications}
+        self._default = SdkSettings.of(None)
+        self._stored = {
+            name: self._with_headers(_CREATED, Tenant(name)) for name in self._sdk_settings
+        }
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
-        ingest = [one for path, sort in _SORTS.items() for one in self._pair(path, sort)]
+        ingest = [
+            one for path, event_type in _EVENT_TYPES.items() for one in self._pair(path, event_type)
+        ]
         documents = [
             Document(_paths("/v1/config"), ("GET",), self._config),
             Document(_paths("/v1/rules"), ("GET",), self._rules),
@@ -146,15 +150,15 @@ class MoesifAdapter(Adapter):
         every += [path for one in documents for path in one.paths]
         return [*ingest, *documents, Document(every, ("OPTIONS",), self._preflight, open=True)]
 
-    def _pair(self, path: str, sort: Sort) -> tuple[Ingest, Ingest]:
+    def _pair(self, path: str, event_type: EventType) -> tuple[Ingest, Ingest]:
         def single(inbound: Inbound) -> Sequence[bytes]:
-            return [jsontext.utf8(inbound.body)]
+            return [jsontext.require_utf8(inbound.body)]
 
         def batch(inbound: Inbound) -> Sequence[bytes]:
-            return jsontext.slices(jsontext.utf8(inbound.body))
+            return jsontext.split_array(jsontext.require_utf8(inbound.body))
 
-        def read(inbound: Inbound, raws: Sequence[bytes], start: int | None) -> Reading:
-            return self._read(sort, inbound, raws, start)
+        def read(inbound: Inbound, raws: Sequence[bytes], start: int | None) -> ParseResult:
+            return self._read(event_type, inbound, raws, start)
 
         limit = self._options.max_body
         return (
@@ -177,19 +181,19 @@ class MoesifAdapter(Adapter):
         return self._options.on_invalid or default
 
     def _read(
-        self, sort: Sort, inbound: Inbound, raws: Sequence[bytes], start: int | None
-    ) -> Reading:
-        reading = Reading([], [])
-        decode, keep = sort.checker.decode, reading.records.append
-        record = self._recorder(sort, inbound)
+        self, event_type: EventType, inbound: Inbound, raws: Sequence[bytes], start: int | None
+    ) -> ParseResult:
+        reading = ParseResult([], [])
+        decode, keep = event_type.checker.decode, reading.records.append
+        record = self._recorder(event_type, inbound)
         for at, raw in enumerate(raws, start=start or 0):
             event = decode(raw)
             if event is not None:
                 keep(record(event, raw.decode()))
                 continue
             try:
-                event, text = sort.checker.explain(raw)
-            except Faulty as error:
+                event, text = event_type.checker.explain(raw)
+            except Invalid as error:
                 position = None if start is None else at
                 reading.reject(Rejected(position, error.problems, raw))
             except Unreadable as error:
@@ -200,11 +204,13 @@ class MoesifAdapter(Adapter):
                 keep(record(event, text))
         return reading
 
-    def _recorder(self, sort: Sort, inbound: Inbound) -> Callable[[Any, str], EventRecord]:
+    def _recorder(
+        self, event_type: EventType, inbound: Inbound
+    ) -> Callable[[Any, str], EventRecord]:
         """What makes records of a request's events and their texts."""
         now, client, tenant = inbound.received_at, inbound.client_address, inbound.tenant.name
-        dialect, kind = self.dialect, sort.kind
-        type_of, subject_of, time_of = sort.type, sort.subject, sort.time
+        dialect, kind = self.dialect, event_type.kind
+        type_of, subject_of, time_of = event_type.type, event_type.subject, event_type.time
         new_id, key_of_id = new_ids(now), keys_of(dialect, tenant, kind)
         identical = self._options.deduplicate_identical
 
@@ -234,31 +240,35 @@ class MoesifAdapter(Adapter):
         return record
 
     def _key_of_text(self, tenant: str, kind: str, text: str) -> bytes:
-        same = jsontext.canonical(jsontext.value(text.encode()))
+        same = jsontext.canonical(jsontext.loads(text.encode()))
         return key_of(self.dialect, tenant, f"{kind} as it is", same)
 
     async def _config(self, inbound: Inbound, documents: Documents) -> Reply:
-        return self._told(self._for(inbound.tenant).answer_config(inbound.head), inbound.tenant)
+        return self._with_headers(
+            self._for(inbound.tenant).answer_config(inbound.head), inbound.tenant
+        )
 
     async def _rules(self, inbound: Inbound, documents: Documents) -> Reply:
-        return self._told(self._for(inbound.tenant).answer_rules(inbound.head), inbound.tenant)
+        return self._with_headers(
+            self._for(inbound.tenant).answer_rules(inbound.head), inbound.tenant
+        )
 
     async def _health(self, inbound: Inbound, documents: Documents) -> Reply:
-        return self._told(Reply(200, b'{"status":true,"region":"gateway"}'), inbound.tenant)
+        return self._with_headers(Reply(200, b'{"status":true,"region":"gateway"}'), inbound.tenant)
 
     async def _preflight(self, inbound: Inbound, documents: Documents) -> Reply:
-        return self._told(Reply(204, b"", _PREFLIGHT), inbound.tenant)
+        return self._with_headers(Reply(204, b"", _PREFLIGHT), inbound.tenant)
 
-    def _for(self, tenant: Tenant | None) -> Guidance:
-        return self._guidance.get(tenant.name, self._default) if tenant else self._default
+    def _for(self, tenant: Tenant | None) -> SdkSettings:
+        return self._sdk_settings.get(tenant.name, self._default) if tenant else self._default
 
-    def _told(self, reply: Reply, tenant: Tenant | None) -> Reply:
+    def _with_headers(self, reply: Reply, tenant: Tenant | None) -> Reply:
         """The reply with what every answer carries: both tags, and leave for browsers."""
         headers = {**reply.headers, **self._for(tenant).tags, **_CORS}
         return msgspec.structs.replace(reply, headers=headers)
 
     def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
-        return self._stored.get(inbound.tenant.name) or self._told(_CREATED, inbound.tenant)
+        return self._stored.get(inbound.tenant.name) or self._with_headers(_CREATED, inbound.tenant)
 
     def refused(self, refusal: Refusal, head: Head, tenant: Tenant | None) -> Reply:
         """Problem details (RFC 9457): the dialect documents statuses, but no error body."""
@@ -274,7 +284,7 @@ class MoesifAdapter(Adapter):
             problem["errors"] = refusal.problems
         headers = headers_of(refusal, status)
         body = msgspec.json.encode(problem)
-        return self._told(Reply(status, body, headers, "application/problem+json"), tenant)
+        return self._with_headers(Reply(status, body, headers, "application/problem+json"), tenant)
 
 
 def _paths(path: str) -> Sequence[str]:

@@ -20,7 +20,7 @@ RULES_TAG = "x-moesif-rules-tag"
 _CAPTURE_EVERYTHING = dump(SdkConfig(), load(SdkConfig(), {}))
 
 
-class Guidance(msgspec.Struct, frozen=True):
+class SdkSettings(msgspec.Struct, frozen=True):
     """One application's configuration and rules, as JSON texts, and the tags of both."""
 
     config: bytes
@@ -28,7 +28,7 @@ class Guidance(msgspec.Struct, frozen=True):
     tags: dict[str, str]
 
     @classmethod
-    def of(cls, application: Any | None) -> "Guidance":
+    def of(cls, application: Any | None) -> "SdkSettings":
         """From an application's settings; None: capture everything, no rules."""
         config, rules = _CAPTURE_EVERYTHING, "[]"
         if application is not None:

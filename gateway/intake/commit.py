@@ -35,7 +35,7 @@ class _Waiter:
         self.done = done
 
 
-def _bytes(text: str) -> int:
+def _utf8_len(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
@@ -90,7 +90,7 @@ class GroupCommitter:
         """
         if not records:
             return ()
-        size = sum([_bytes(record.data) for record in records])
+        size = sum([_utf8_len(record.data) for record in records])
         # A request larger than the whole bound still passes when nothing else waits.
         if self._held_events and (
             self._held_events + len(records) > self._max_events

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from gateway.adapter import Inbound, Reading, Rejected
+from gateway.adapter import Inbound, ParseResult, Rejected
 from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake import quarantine
 from gateway.intake.commit import GroupCommitter
@@ -21,10 +21,10 @@ from schemas import Problem
 
 log = structlog.get_logger()
 
-_TOLD = 100
+_MAX_REPORTED_PROBLEMS = 100
 """Faults that an answer names; the quarantine has all of them."""
 
-_AVOID = 0.5
+_STORE_BACKOFF = 0.5
 """Seconds for which what a store has just failed to do is not tried again by requests."""
 
 
@@ -45,11 +45,11 @@ class Intake:
         self._to_store = to_store
         self._to_spool = to_spool
         self._redactor = redactor
-        self._avoid_until = 0.0
-        self._mute_until = 0.0
+        self._store_retry_at = 0.0
+        self._lookup_retry_at = 0.0
 
     async def accept(
-        self, dialect: str, inbound: Inbound, reading: Reading, *, on_invalid: str, queue: bool
+        self, dialect: str, inbound: Inbound, reading: ParseResult, *, on_invalid: str, queue: bool
     ) -> Receipt:
         """Make a request's events durable, its invalid ones as quarantine, in one transaction.
 
@@ -63,19 +63,21 @@ class Intake:
         """
         rejected = reading.rejected
         if not rejected and not self._redactor.active:
-            return Receipt(await self._keep_usual(reading.records, queue))
+            return Receipt(await self._store_fast(reading.records, queue))
         if rejected and on_invalid == "refuse":
             raise _invalid(rejected)
         records = [self._redactor.redact(record) for record in reading.records]
         aside = [quarantine.of_event(dialect, inbound, one, self._redactor) for one in rejected]
-        outcomes = await self._keep([*records, *aside], queue)
+        outcomes = await self._store_or_queue([*records, *aside], queue)
         if rejected and not records and on_invalid != "accept":
             raise _invalid(rejected)
         return Receipt(outcomes[: len(records)], reading.rejections)
 
-    async def put_aside(self, dialect: str, inbound: Inbound, problem: Problem) -> None:
+    async def quarantine_body(self, dialect: str, inbound: Inbound, problem: Problem) -> None:
         """Quarantine a body that is not JSON. Raises Refusal as `accept` does."""
-        await self._keep([quarantine.of_body(dialect, inbound, problem, self._redactor)], False)
+        await self._store_or_queue(
+            [quarantine.of_body(dialect, inbound, problem, self._redactor)], False
+        )
 
     async def probe(self) -> None:
         """Return if an event could be made durable now; raises StoreError otherwise."""
@@ -84,10 +86,10 @@ class Intake:
         except StoreError:
             await self._spool.probe()
 
-    async def _keep_usual(self, records: Sequence[EventRecord], queue: bool) -> Sequence[Outcome]:
+    async def _store_fast(self, records: Sequence[EventRecord], queue: bool) -> Sequence[Outcome]:
         """As `_keep`, in fewer steps where nothing is out of the ordinary."""
-        if queue or self._spool.depth or self._avoid_until:
-            return await self._keep(records, queue)
+        if queue or self._spool.depth or self._store_retry_at:
+            return await self._store_or_queue(records, queue)
         try:
             return await self._to_store.append(records)
         except StoreError as error:
@@ -96,22 +98,24 @@ class Intake:
 
     def _store_failed(self, records: Sequence[EventRecord], error: StoreError) -> None:
         log.warning("store_failed", events=len(records), error=str(error))
-        self._avoid_until = time.monotonic() + _AVOID
+        self._store_retry_at = time.monotonic() + _STORE_BACKOFF
 
-    async def _keep(self, records: Sequence[EventRecord], queue: bool) -> Sequence[Outcome]:
+    async def _store_or_queue(
+        self, records: Sequence[EventRecord], queue: bool
+    ) -> Sequence[Outcome]:
         if queue:
             return await self._queue(records)
         if self._spool.depth:
             waiting = self._spool.known({r.key for r in records if r.key is not None})
             if waiting:
-                return await self._keep_but(records, waiting, queue=False)
-        if time.monotonic() >= self._avoid_until:
+                return await self._store_except(records, waiting, queue=False)
+        if time.monotonic() >= self._store_retry_at:
             try:
                 outcomes = await self._to_store.append(records)
             except StoreError as error:
                 self._store_failed(records, error)
             else:
-                self._avoid_until = 0.0
+                self._store_retry_at = 0.0
                 return outcomes
         return await self._queue(records)
 
@@ -120,24 +124,24 @@ class Intake:
         keys = {record.key for record in records if record.key is not None}
         held = self._spool.known(keys)
         # A store that cannot be written can often be asked all the same.
-        if time.monotonic() >= self._mute_until:
+        if time.monotonic() >= self._lookup_retry_at:
             try:
                 held |= await self._store.known(keys - held)
             except StoreError:
-                self._mute_until = time.monotonic() + _AVOID
+                self._lookup_retry_at = time.monotonic() + _STORE_BACKOFF
         if held:
-            return await self._keep_but(records, held, queue=True)
-        return await self._spool_them(records)
+            return await self._store_except(records, held, queue=True)
+        return await self._append_to_spool(records)
 
-    async def _keep_but(
+    async def _store_except(
         self, records: Sequence[EventRecord], held: set[bytes], *, queue: bool
     ) -> Sequence[Outcome]:
         fresh = [record for record in records if record.key not in held]
-        kept = await (self._spool_them(fresh) if queue else self._keep(fresh, False))
+        kept = await (self._append_to_spool(fresh) if queue else self._store_or_queue(fresh, False))
         outcomes = iter(kept)
         return [Outcome.DUPLICATE if record.key in held else next(outcomes) for record in records]
 
-    async def _spool_them(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+    async def _append_to_spool(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
         try:
             return await self._to_spool.append(records)
         except StoreError as error:
@@ -148,5 +152,7 @@ class Intake:
 
 
 def _invalid(rejected: Sequence[Rejected]) -> Refusal:
-    problems = (problem for one in rejected for problem in one.seen_from_request())
-    return Refusal(Reason.INVALID, problems=tuple(itertools.islice(problems, _TOLD)))
+    problems = (problem for one in rejected for problem in one.absolute_problems())
+    return Refusal(
+        Reason.INVALID, problems=tuple(itertools.islice(problems, _MAX_REPORTED_PROBLEMS))
+    )

@@ -1,6 +1,6 @@
 """What must not be kept: masked before anything is stored, spooled or quarantined.
 
-Two rules, for everyone and per tenant: headers of logged API calls, and members
+Two rules, for default and per tenant: headers of logged API calls, and members
 of any name at any depth. Names match whatever their case. Where no rule applies
 nothing is decoded.
 """
@@ -37,13 +37,13 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 class Redactor:
-    """Applies the rules of everyone and of the record's tenant."""
+    """Applies the rules of default and of the record's tenant."""
 
-    def __init__(self, everyone: Rules, tenants: Mapping[tuple[str, str], Rules]) -> None:
-        """*tenants* maps (dialect, tenant) to rules that apply besides those of *everyone*."""
-        self._everyone = everyone
-        self._tenants = {name: everyone.joined(rules) for name, rules in tenants.items()}
-        self.active = bool(everyone) or any(self._tenants.values())
+    def __init__(self, default: Rules, tenants: Mapping[tuple[str, str], Rules]) -> None:
+        """*tenants* maps (dialect, tenant) to rules that apply besides those of *default*."""
+        self._default = default
+        self._tenants = {name: default.joined(rules) for name, rules in tenants.items()}
+        self.active = bool(default) or any(self._tenants.values())
 
     def redact(self, record: EventRecord) -> EventRecord:
         """The record with what must not be kept masked; the same one if there is nothing."""
@@ -57,8 +57,8 @@ class Redactor:
         return msgspec.structs.replace(
             record,
             data=data,
-            type=_without(record.type, secrets),
-            subject=record.subject and _without(record.subject, secrets),
+            type=_mask_name(record.type, secrets),
+            subject=record.subject and _mask_name(record.subject, secrets),
         )
 
     def redact_raw(self, dialect: str, tenant: str, raw: str) -> str:
@@ -73,10 +73,10 @@ class Redactor:
         return raw if masked is None else masked[0]
 
     def _rules(self, dialect: str, tenant: str) -> Rules:
-        return self._tenants.get((dialect, tenant), self._everyone)
+        return self._tenants.get((dialect, tenant), self._default)
 
 
-def _without(name: str, secrets: set[str]) -> str:
+def _mask_name(name: str, secrets: set[str]) -> str:
     """A type or a subject, masked where it, or a part between slashes, is one of the secrets."""
     if name in secrets:
         return MASK
@@ -94,19 +94,21 @@ def _masked(text: str, rules: Rules) -> tuple[str, set[str]] | None:
     Raises:
         Unreadable: the text is not JSON.
     """
-    document = jsontext.value(text.encode("utf-8", "surrogatepass"), constants=float, deepest=None)
+    document = jsontext.loads(
+        text.encode("utf-8", "surrogatepass"), constants=float, max_depth=None
+    )
     values = _mask(document, rules)
     if not values:
         return None
     secrets = {
         str(value) for value in values if isinstance(value, str | int | float) and value != ""
     }
-    return jsontext.written(document), secrets
+    return jsontext.dumps(document), secrets
 
 
 def _mask(document: Any, rules: Rules) -> list[Any]:
     """Mask in place; return what was masked."""
-    hits: list[Any] = []
+    masked: list[Any] = []
     waiting = [document]
     while waiting:
         node = waiting.pop()
@@ -117,15 +119,15 @@ def _mask(document: Any, rules: Rules) -> list[Any]:
                 lowered = name.lower()
                 if lowered in rules.keys:
                     node[name] = MASK
-                    hits.append(value)
+                    masked.append(value)
                     continue
                 if lowered == "headers" and isinstance(value, dict):
-                    _mask_headers(value, rules, hits)
+                    _mask_headers(value, rules, masked)
                 waiting.append(value)
-    return hits
+    return masked
 
 
-def _mask_headers(headers: dict[str, Any], rules: Rules, hits: list[Any]) -> None:
+def _mask_headers(headers: dict[str, Any], rules: Rules, masked: list[Any]) -> None:
     for name in [name for name in headers if name.lower() in rules.headers]:
-        hits.append(headers[name])
+        masked.append(headers[name])
         headers[name] = MASK

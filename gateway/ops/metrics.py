@@ -18,7 +18,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10000)
 
 
-_BEAT = 0.05
+_LAG_INTERVAL = 0.05
 
 _EVENTS_OF = {
     Outcome.STORED: ("gateway_accepted", "Events stored."),
@@ -93,8 +93,8 @@ class Metrics:
         """Observe the event loop's lag, twenty times a second, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _BEAT
-            await asyncio.sleep(_BEAT)
+            due = loop.time() + _LAG_INTERVAL
+            await asyncio.sleep(_LAG_INTERVAL)
             self._loop_lag.observe(max(0.0, loop.time() - due))
 
     def committed(self, events: int, seconds: float) -> None:

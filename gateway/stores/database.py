@@ -97,7 +97,7 @@ async def open_database(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{path.parent}: {error.strerror}") from error
-    claim = _claim(path)
+    claim = _lock_writer(path)
     try:
         database = await _opened(path, lambda: _connect(_uri(path, "rwc"), page_size=page_size))
     except BaseException:
@@ -126,7 +126,7 @@ async def open_reader(path: Path) -> AsyncIterator[Database]:
         await database.close()
 
 
-def _claim(path: Path) -> int:
+def _lock_writer(path: Path) -> int:
     """Take the right to write *path*; it ends with the descriptor, and so with the process."""
     # A file beside it: closing a descriptor of the database itself would drop SQLite's own locks.
     lock = path.with_name(f"{path.name}-writer")
@@ -166,9 +166,9 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
             "run the gateway that wrote it, or a newer one."
         )
     for number, script in enumerate(migrations[version:], start=version + 1):
-        statements = f"BEGIN IMMEDIATE;{script};PRAGMA user_version={number:d};COMMIT;"
+        script_in_transaction = f"BEGIN IMMEDIATE;{script};PRAGMA user_version={number:d};COMMIT;"
         try:
-            connection.executescript(statements)
+            connection.executescript(script_in_transaction)
         except sqlite3.Error:
             if connection.in_transaction:
                 connection.rollback()
@@ -194,7 +194,7 @@ def placeholders(values: Sequence[Any]) -> str:
     return ",".join("?" * len(values))
 
 
-def statements(table: str, columns: int) -> dict[int, str]:
+def insert_statements(table: str, columns: int) -> dict[int, str]:
     """INSERTs of many rows into *table* (with its columns), by their number of rows.
 
     SQLite lets go of Python's lock once for a statement, not for each row, and the
@@ -208,7 +208,7 @@ def statements(table: str, columns: int) -> dict[int, str]:
     }
 
 
-def insert(
+def insert_many(
     connection: sqlite3.Connection, sizes: dict[int, str], values: Sequence[Any], columns: int
 ) -> None:
     """Insert *values*, row after row, by the fewest of the *sizes* of statements."""

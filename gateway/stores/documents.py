@@ -8,28 +8,28 @@ from gateway.store import Documents, StoredDocument
 
 
 class FolderDocuments:
-    """Gives files for some names, and leaves the rest to *behind*.
+    """Gives files for some names, and leaves the rest to *fallback*.
 
     A name that begins with a folder's prefix is ``<rest>.json`` in that folder,
     read anew each time: an edit counts at once.
     """
 
-    def __init__(self, behind: Documents, folders: Mapping[tuple[str, str], Path]) -> None:
+    def __init__(self, fallback: Documents, folders: Mapping[tuple[str, str], Path]) -> None:
         """*folders* maps (dialect, prefix of names) to a folder."""
-        self._behind = behind
+        self._fallback = fallback
         self._folders = folders
 
     async def get(self, dialect: str, tenant: str, name: str) -> StoredDocument | None:
-        for (spoken, prefix), folder in self._folders.items():
-            if spoken == dialect and name.startswith(prefix):
+        for (entry_dialect, prefix), folder in self._folders.items():
+            if entry_dialect == dialect and name.startswith(prefix):
                 return await asyncio.to_thread(_read, folder, name[len(prefix) :])
-        return await self._behind.get(dialect, tenant, name)
+        return await self._fallback.get(dialect, tenant, name)
 
     async def put(self, dialect: str, tenant: str, name: str, body: str, now: int) -> None:
-        await self._behind.put(dialect, tenant, name, body, now)
+        await self._fallback.put(dialect, tenant, name, body, now)
 
     async def names(self, dialect: str, prefix: str) -> Sequence[tuple[str, str]]:
-        return await self._behind.names(dialect, prefix)
+        return await self._fallback.names(dialect, prefix)
 
 
 def _read(folder: Path, name: str) -> StoredDocument | None:

@@ -43,7 +43,7 @@ _BUCKET = "SELECT keys FROM key_run WHERE run = ? AND bucket = ?"
 _ADD = "INSERT INTO key_run (run, bucket, keys) VALUES (?, ?, ?)"
 
 
-class Filter:
+class BloomFilter:
     """Suspects, for up to 64 runs at once, which of them hold a key: 32 MB."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Filter:
             slots[b & _MASK] |= bit
             slots[b >> _SHIFT & _MASK] |= bit
 
-    def suspects(self, keys: Sequence[bytes]) -> list[int]:
+    def candidate_runs(self, keys: Sequence[bytes]) -> list[int]:
         """For each key, the runs that may hold it, as a set of bits."""
         slots = self._slots
         return [
@@ -99,7 +99,7 @@ class KeyIndex:
         """Know again what *db* holds; the filters fill by `warm`."""
         self._sealed = [run for (run,) in db.execute("SELECT run FROM sealed_run ORDER BY run")]
         [(self._sealed_seq,)] = db.execute("SELECT coalesce(max(last_seq), 0) FROM sealed_run")
-        self._filters = [Filter() for _ in range(0, len(self._sealed), _RUNS_A_FILTER)]
+        self._filters = [BloomFilter() for _ in range(0, len(self._sealed), _RUNS_A_FILTER)]
         # Runs whose filter is not filled yet are asked directly.
         self._cold = list(self._sealed)
         self._warmed_to = 0
@@ -122,7 +122,7 @@ class KeyIndex:
         if self._sealing is not None:
             found |= self._sealing.held(keys)
         for at, one in enumerate(self._filters):
-            for key, runs in zip(keys, one.suspects(keys), strict=True):
+            for key, runs in zip(keys, one.candidate_runs(keys), strict=True):
                 if runs and key not in found and self._in_runs(db, key, runs, at):
                     found.add(key)
         for run in self._cold:
@@ -179,7 +179,7 @@ class KeyIndex:
     def _slices_written(self, sealing: _Recent, count: int) -> None:
         run, first = len(self._sealed), self._next_bucket
         if run == len(self._filters) * _RUNS_A_FILTER:
-            self._filters.append(Filter())
+            self._filters.append(BloomFilter())
         for bucket in sealing.buckets[first : first + count]:
             self._filters[-1].add(run % _RUNS_A_FILTER, bucket)
         self._since_slice -= count * _SLICE

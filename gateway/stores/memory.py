@@ -13,7 +13,7 @@ class MemoryStore:
     """Records in a dict, in order."""
 
     def __init__(self, max_rejected: int) -> None:
-        self.trimmed = 0
+        self.evicted = 0
         self._max_rejected = max_rejected
         self._events: dict[int, EventRecord] = {}
         self._keys: set[bytes] = set()
@@ -36,7 +36,7 @@ class MemoryStore:
             while len(self._rejected) > self._max_rejected:
                 gone = self._events.pop(self._rejected.pop(0))
                 self._keys.discard(gone.key or b"")
-                self.trimmed += 1
+                self.evicted += 1
         return Outcome.STORED
 
     async def known(self, keys: Collection[bytes]) -> set[bytes]:
@@ -63,8 +63,8 @@ class MemoryStore:
     async def names(self, dialect: str, prefix: str) -> Sequence[tuple[str, str]]:
         return [
             (tenant, name)
-            for spoken, tenant, name in self._documents
-            if spoken == dialect and name.startswith(prefix)
+            for entry_dialect, tenant, name in self._documents
+            if entry_dialect == dialect and name.startswith(prefix)
         ]
 
     async def close(self) -> None:

@@ -138,7 +138,7 @@ def _append(db: sqlite3.Connection, records: Sequence[EventRecord]) -> list[Outc
     def work() -> list[Outcome]:
         return [
             Outcome.QUEUED
-            if db.execute(_APPEND, (record.key, _ENCODE(_recognizable(record)))).rowcount
+            if db.execute(_APPEND, (record.key, _ENCODE(_with_key(record)))).rowcount
             else Outcome.DUPLICATE
             for record in records
         ]
@@ -146,7 +146,7 @@ def _append(db: sqlite3.Connection, records: Sequence[EventRecord]) -> list[Outc
     return in_transaction(db, work)
 
 
-def _recognizable(record: EventRecord) -> EventRecord:
+def _with_key(record: EventRecord) -> EventRecord:
     """The record with a key of its own where it had none.
 
     A stop between the store's commit and the spool's drains it twice; the store

@@ -12,16 +12,16 @@ from gateway.store import Selection, StoredDocument
 from gateway.stores.database import (
     Database,
     in_transaction,
-    insert,
+    insert_many,
+    insert_statements,
     open_database,
     open_reader,
     placeholders,
-    statements,
 )
 from gateway.stores.keys import KeyIndex
 
 _COLUMNS = 10
-_APPEND = statements(
+_APPEND = insert_statements(
     "event (seq, id, stream, key, time, received_at, type, subject, client_address, data)",
     _COLUMNS,
 )
@@ -52,7 +52,7 @@ class SqliteStore:
     def __init__(
         self, path: Path, database: Database, last: int, keys: KeyIndex, max_rejected: int
     ) -> None:
-        self.trimmed = 0
+        self.evicted = 0
         self._path = path
         self._database = database
         self._last = last
@@ -73,9 +73,9 @@ class SqliteStore:
         try:
             numbers = [streams[r.dialect, r.tenant, r.kind] for r in records]
         except KeyError:
-            self._know_streams(db, records)
+            self._intern_streams(db, records)
             numbers = [streams[r.dialect, r.tenant, r.kind] for r in records]
-        fresh, outcomes = self._sift(db, records)
+        fresh, outcomes = self._split_duplicates(db, records)
         keys: list[bytes] = []
         rejected: list[tuple[int, bytes | None]] = []
         values: list[Any] = []
@@ -114,7 +114,7 @@ class SqliteStore:
 
         def work() -> None:
             nonlocal gone
-            insert(db, _APPEND, values, _COLUMNS)
+            insert_many(db, _APPEND, values, _COLUMNS)
             if rejected:
                 gone = self._quarantine(db, rejected)
             self._keys.seal(db)
@@ -122,9 +122,9 @@ class SqliteStore:
         in_transaction(db, work)
         self._last += len(values) // _COLUMNS
         self._keys.committed(keys, self._last)
-        self.trimmed += gone
+        self.evicted += gone
 
-    def _sift(
+    def _split_duplicates(
         self, db: sqlite3.Connection, records: Sequence[EventRecord]
     ) -> tuple[Sequence[int], list[Outcome]]:
         """The places of the records to keep, and the outcome of each record."""
@@ -147,7 +147,7 @@ class SqliteStore:
             fresh.append(at)
         return fresh, outcomes
 
-    def _know_streams(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> None:
+    def _intern_streams(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> None:
         wanted = {(r.dialect, r.tenant, r.kind) for r in records}
 
         def work() -> list[tuple[str, str, str, int]]:

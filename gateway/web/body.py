@@ -16,7 +16,7 @@ from gateway.errors import Reason, Refusal
 from gateway.web.server import AnyRequest
 
 _CHUNK = 1 << 16
-_QUICK = 1 << 14
+_INLINE_INFLATE_LIMIT = 1 << 14
 """Deflated bytes that are inflated at once, in some milliseconds at the worst."""
 
 Inflate = Callable[[bytes, int], bytes]
@@ -51,7 +51,7 @@ async def read_body(request: AnyRequest, limit: int, timeout: float) -> bytes:
         raw = await _receive(request, limit, timeout)
     if inflate is None:
         return raw
-    if len(raw) <= _QUICK:
+    if len(raw) <= _INLINE_INFLATE_LIMIT:
         return inflate(raw, limit)
     # Inflating lets go of Python's lock; the loop goes on meanwhile.
     return await asyncio.to_thread(inflate, raw, limit)
@@ -112,10 +112,10 @@ def _zlib(raw: bytes, limit: int, wbits: int) -> bytes:
         inflated = inflater.decompress(raw, limit + 1)
     except zlib.error as error:
         raise _corrupt(error) from None
-    return _whole(inflated, limit, inflater)
+    return _complete(inflated, limit, inflater)
 
 
-def _whole(inflated: bytes, limit: int, inflater: Any) -> bytes:
+def _complete(inflated: bytes, limit: int, inflater: Any) -> bytes:
     """What *inflater* made, if it is within the limit and made of one whole stream."""
     if len(inflated) > limit:
         raise _too_large(limit)
@@ -148,7 +148,7 @@ def _zstd_with(zstd: Any) -> Inflate:
             inflated: bytes = inflater.decompress(raw, limit + 1)
         except zstd.ZstdError as error:
             raise _corrupt(error) from None
-        return _whole(inflated, limit, inflater)
+        return _complete(inflated, limit, inflater)
 
     return inflate
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from gateway.adapter import Adapter, Document, Head, Inbound, Ingest, Reading, Reply, Tenant
+from gateway.adapter import Adapter, Document, Head, Inbound, Ingest, ParseResult, Reply, Tenant
 from gateway.auth import Keyring
 from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake.intake import Intake
@@ -24,14 +24,14 @@ from schemas import Problem, TooMany, Unreadable
 
 log = structlog.get_logger()
 
-_PART = 200
+_SLICE = 200
 """Events of a batch that are read before others get their turn: a millisecond or two."""
 
 _start = int.from_bytes(os.urandom(6), "big") << 16
-_count = itertools.count(_start).__next__
+_next_request_number = itertools.count(_start).__next__
 
 
-class Visit:
+class RequestContext:
     """What is found out about one request while it is answered, for its log line."""
 
     __slots__ = (
@@ -46,7 +46,7 @@ class Visit:
     )
 
     def __init__(self, head: Head) -> None:
-        self.id = f"{_count():016x}"
+        self.id = f"{_next_request_number():016x}"
         self.started = time.perf_counter()
         self.head = head
         self.adapter: Adapter | None = None
@@ -56,7 +56,7 @@ class Visit:
         self.refusal: Refusal | None = None
 
 
-class Reception:
+class IngestHandler:
     """Answers every request of the public listener."""
 
     def __init__(
@@ -92,40 +92,40 @@ class Reception:
         def every(name: str) -> Sequence[str]:
             return headers.getall(name, ())
 
-        visit = Visit(Head(request.method, path, {}, headers.get, every))
+        context = RequestContext(Head(request.method, path, {}, headers.get, every))
         try:
-            reply = await self._answer(request, visit)
+            reply = await self._answer(request, context)
         except Refusal as refusal:
-            reply = self._refuse(visit, refusal)
+            reply = self._refuse(context, refusal)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:
-            log.exception("request_failed", request_id=visit.id, path=path[:200])
-            reply = self._refuse(visit, Refusal(Reason.INTERNAL))
-        self._note(request, visit, reply)
-        return self._respond(request, visit, reply)
+            log.exception("request_failed", request_id=context.id, path=path[:200])
+            reply = self._refuse(context, Refusal(Reason.INTERNAL))
+        self._log_request(request, context, reply)
+        return self._respond(request, context, reply)
 
-    async def _answer(self, request: AnyRequest, visit: Visit) -> Reply:
-        match = self._routes.find(visit.head.path)
+    async def _answer(self, request: AnyRequest, context: RequestContext) -> Reply:
+        match = self._routes.find(context.head.path)
         if match is None:
-            visit.adapter = self._routes.owner(visit.head.path)
+            context.adapter = self._routes.owner(context.head.path)
             raise Refusal(Reason.NO_SUCH_ADDRESS)
-        visit.adapter = adapter = match.adapter
+        context.adapter = adapter = match.adapter
         if match.params:
-            visit.head = msgspec.structs.replace(visit.head, params=match.params)
+            context.head = msgspec.structs.replace(context.head, params=match.params)
         endpoint = match.endpoint(request.method)
         if isinstance(endpoint, Document):
-            return await self._document(request, visit, adapter, endpoint)
-        tenant = self._admit(visit, adapter)
+            return await self._document(request, context, adapter, endpoint)
+        tenant = self._admit(context, adapter)
         check_length(request, endpoint.max_body)
         if endpoint.media_types and not endpoint.media_types(
             request.headers.get("Content-Type", "")
         ):
             raise Refusal(Reason.MEDIA_TYPE_UNSUPPORTED)
         body = await read_body(request, endpoint.max_body, self._body_timeout)
-        visit.size = len(body)
-        inbound = Inbound(visit.head, tenant, body, clock(), request.remote or "")
-        receipt = visit.receipt = await self._take(adapter, endpoint, inbound)
+        context.size = len(body)
+        inbound = Inbound(context.head, tenant, body, clock(), request.remote or "")
+        receipt = context.receipt = await self._ingest(adapter, endpoint, inbound)
         created = adapter.provisioned(inbound)
         if created is not None:
             remembered = self._provision(adapter, inbound, created)
@@ -136,47 +136,49 @@ class Reception:
                 task.add_done_callback(self._remembering.discard)
             else:
                 await remembered
-        self._metrics.accepted(adapter.dialect, tenant.name, receipt, visit.size)
+        self._metrics.accepted(adapter.dialect, tenant.name, receipt, context.size)
         return adapter.accepted(inbound, receipt)
 
-    def _admit(self, visit: Visit, adapter: Adapter) -> Tenant:
-        credential = self._keyring.find(adapter.dialect, adapter.secret(visit.head))
-        visit.tenant = adapter.admit(visit.head, credential)
-        return visit.tenant
+    def _admit(self, context: RequestContext, adapter: Adapter) -> Tenant:
+        credential = self._keyring.find(adapter.dialect, adapter.secret(context.head))
+        context.tenant = adapter.admit(context.head, credential)
+        return context.tenant
 
-    def _recognise(self, visit: Visit, adapter: Adapter) -> Tenant:
+    def _identify(self, context: RequestContext, adapter: Adapter) -> Tenant:
         """The tenant where the request shows a good credential although it needs none."""
         try:
-            return self._admit(visit, adapter)
+            return self._admit(context, adapter)
         except Refusal:
             return Tenant("")
 
     async def _document(
-        self, request: AnyRequest, visit: Visit, adapter: Adapter, endpoint: Document
+        self, request: AnyRequest, context: RequestContext, adapter: Adapter, endpoint: Document
     ) -> Reply:
-        tenant = self._recognise(visit, adapter) if endpoint.open else self._admit(visit, adapter)
+        tenant = (
+            self._identify(context, adapter) if endpoint.open else self._admit(context, adapter)
+        )
         check_length(request, endpoint.max_body)
         body = await read_body(request, endpoint.max_body, self._body_timeout)
-        inbound = Inbound(visit.head, tenant, body, clock(), request.remote or "")
+        inbound = Inbound(context.head, tenant, body, clock(), request.remote or "")
         try:
             return await endpoint.answer(inbound, self._documents)
         except StoreError as error:
-            log.warning("document_unavailable", error=str(error), path=visit.head.path[:200])
+            log.warning("document_unavailable", error=str(error), path=context.head.path[:200])
             raise Refusal(Reason.UNAVAILABLE) from None
 
-    async def _take(self, adapter: Adapter, endpoint: Ingest, inbound: Inbound) -> Receipt:
+    async def _ingest(self, adapter: Adapter, endpoint: Ingest, inbound: Inbound) -> Receipt:
         on_invalid = adapter.on_invalid(self._on_invalid)
         try:
             raws = endpoint.split(inbound)
-            reading = endpoint.read(inbound, raws[:_PART], 0 if endpoint.batch else None)
-            if len(raws) > _PART:
-                await _read_on(endpoint, inbound, raws, reading)
+            reading = endpoint.read(inbound, raws[:_SLICE], 0 if endpoint.batch else None)
+            if len(raws) > _SLICE:
+                await _read_rest(endpoint, inbound, raws, reading)
         except TooMany as error:
             raise Refusal(Reason.BODY_TOO_LARGE, str(error)) from None
         except Unreadable as error:
             problem = Problem("", str(error))
             if on_invalid != "refuse" and inbound.body:
-                await self._intake.put_aside(adapter.dialect, inbound, problem)
+                await self._intake.quarantine_body(adapter.dialect, inbound, problem)
                 self._metrics.quarantined(adapter.dialect, inbound.tenant.name, 1)
             raise Refusal(Reason.NOT_JSON, problems=[problem]) from None
         try:
@@ -205,40 +207,42 @@ class Reception:
             return
         adapter.recall([created])
 
-    def _refuse(self, visit: Visit, refusal: Refusal) -> Reply:
-        visit.refusal = refusal
+    def _refuse(self, context: RequestContext, refusal: Refusal) -> Reply:
+        context.refusal = refusal
         if (
-            visit.adapter is not None
-            and visit.tenant is None
+            context.adapter is not None
+            and context.tenant is None
             and refusal.reason in _BEFORE_ADMISSION
         ):
-            self._recognise(visit, visit.adapter)
-        dialect = visit.adapter.dialect if visit.adapter else ""
-        self._metrics.refused(dialect, visit.tenant.name if visit.tenant else "", refusal.reason)
-        if visit.adapter is None:
-            return _NOWHERE
-        return visit.adapter.refused(refusal, visit.head, visit.tenant)
+            self._identify(context, context.adapter)
+        dialect = context.adapter.dialect if context.adapter else ""
+        self._metrics.refused(
+            dialect, context.tenant.name if context.tenant else "", refusal.reason
+        )
+        if context.adapter is None:
+            return _NOT_FOUND
+        return context.adapter.refused(refusal, context.head, context.tenant)
 
-    def _note(self, request: AnyRequest, visit: Visit, reply: Reply) -> None:
+    def _log_request(self, request: AnyRequest, context: RequestContext, reply: Reply) -> None:
         line: dict[str, Any] = {
-            "request_id": visit.id,
+            "request_id": context.id,
             "method": request.method,
-            "path": visit.head.path[:200],
+            "path": context.head.path[:200],
             "status": reply.status,
             "client": request.remote,
-            "bytes": visit.size,
-            "ms": round((time.perf_counter() - visit.started) * 1000, 2),
+            "bytes": context.size,
+            "ms": round((time.perf_counter() - context.started) * 1000, 2),
         }
-        if visit.adapter is not None:
-            line["dialect"] = visit.adapter.dialect
-        if visit.tenant is not None:
-            line["tenant"] = visit.tenant.name
-        if visit.receipt is not None:
-            for outcome, count in visit.receipt.tally:
+        if context.adapter is not None:
+            line["dialect"] = context.adapter.dialect
+        if context.tenant is not None:
+            line["tenant"] = context.tenant.name
+        if context.receipt is not None:
+            for outcome, count in context.receipt.tally:
                 line[outcome.value] = count
-            if visit.receipt.rejected:
-                line["rejected"] = visit.receipt.rejected
-        refusal = visit.refusal
+            if context.receipt.rejected:
+                line["rejected"] = context.receipt.rejected
+        refusal = context.refusal
         if refusal is None:
             self._log.info("request_answered", **line)
             return
@@ -250,34 +254,34 @@ class Reception:
         note = self._log.warning if reply.status >= 500 else self._log.info
         note("request_refused", **line)
 
-    def _respond(self, request: AnyRequest, visit: Visit, reply: Reply) -> Answer:
-        headers = {"X-Request-Id": visit.id}
-        receipt = visit.receipt
+    def _respond(self, request: AnyRequest, context: RequestContext, reply: Reply) -> Answer:
+        headers = {"X-Request-Id": context.id}
+        receipt = context.receipt
         if receipt is not None:
             if receipt.rejected:
                 headers["Gateway-Rejected"] = str(receipt.rejected)
             for outcome, count in receipt.tally:
-                if outcome in _TOLD:
-                    headers[_TOLD[outcome]] = str(count)
+                if outcome in _COUNT_HEADERS:
+                    headers[_COUNT_HEADERS[outcome]] = str(count)
         return Answer(request, reply, headers, close=self.closing)
 
 
-_TOLD = {Outcome.DUPLICATE: "Gateway-Duplicate", Outcome.QUEUED: "Gateway-Queued"}
+_COUNT_HEADERS = {Outcome.DUPLICATE: "Gateway-Duplicate", Outcome.QUEUED: "Gateway-Queued"}
 """Headers that count, in an answer, the events that did not newly reach the store."""
 
 _BEFORE_ADMISSION = (Reason.NO_SUCH_ADDRESS, Reason.METHOD_NOT_ALLOWED)
 
-_NOWHERE = Reply(
+_NOT_FOUND = Reply(
     404,
     b'{"type":"about:blank","title":"There is no such address.","status":404}',
     content_type="application/problem+json",
 )
 
 
-async def _read_on(
-    endpoint: Ingest, inbound: Inbound, raws: Sequence[bytes], reading: Reading
+async def _read_rest(
+    endpoint: Ingest, inbound: Inbound, raws: Sequence[bytes], reading: ParseResult
 ) -> None:
     """Read the rest of a large batch into *reading*, letting others have their turn."""
-    for at in range(_PART, len(raws), _PART):
+    for at in range(_SLICE, len(raws), _SLICE):
         await asyncio.sleep(0)
-        reading.join(endpoint.read(inbound, raws[at : at + _PART], at))
+        reading.join(endpoint.read(inbound, raws[at : at + _SLICE], at))

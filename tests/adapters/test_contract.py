@@ -9,12 +9,12 @@ import pytest
 from gateway.adapter import STATUS, Head, Ingest
 from gateway.adapters import ADAPTERS
 from gateway.app import dialects
-from gateway.config import settle
+from gateway.config import resolve
 from gateway.errors import Reason, Refusal
 from tests.adapters.speakers import SPEAKERS
 from tests.conftest import CONFIG
 
-SETTINGS = settle(CONFIG, dialects(ADAPTERS))
+SETTINGS = resolve(CONFIG, dialects(ADAPTERS))
 BUILT = [adapter(SETTINGS[adapter.dialect]) for adapter in ADAPTERS]
 EACH = pytest.mark.parametrize("adapter", BUILT, ids=lambda adapter: adapter.dialect)
 HEAD = Head("POST", "/", {}, lambda _: None, lambda _: ())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import gateway.stores.database
-from gateway.adapter import Head, Inbound, Reading, Rejected, Tenant
+from gateway.adapter import Head, Inbound, ParseResult, Rejected, Tenant
 from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake.commit import GroupCommitter
 from gateway.intake.intake import Intake
@@ -45,7 +45,7 @@ class Desk:
         on_invalid: str = "quarantine",
         queue: bool = False,
     ) -> Receipt:
-        reading = Reading(list(records), list(rejected))
+        reading = ParseResult(list(records), list(rejected))
         return await self.intake.accept(
             "moesif", INBOUND, reading, on_invalid=on_invalid, queue=queue
         )
@@ -142,7 +142,7 @@ async def test_with_accept_invalid_events_alone_succeed(desk):
 
 
 async def test_a_body_that_is_no_json_is_put_aside(desk):
-    await desk.intake.put_aside("moesif", INBOUND, Problem("", "Not JSON."))
+    await desk.intake.quarantine_body("moesif", INBOUND, Problem("", "Not JSON."))
 
     assert ["not_json"] == [one.type for one in await stored(desk.store)]
 

@@ -3,7 +3,7 @@
 import pytest
 from marshmallow import fields
 
-from schemas import Faulty, Lenient, Problem, Strict, load
+from schemas import Invalid, Lenient, Problem, Strict, load
 from schemas.fields import INT32, Properties, RequiredText, Text, Whole
 
 
@@ -29,7 +29,7 @@ class House(Strict):
 
 
 def problems_of(schema, document):
-    with pytest.raises(Faulty) as caught:
+    with pytest.raises(Invalid) as caught:
         load(schema, document)
     return [(problem.path, problem.message) for problem in caught.value.problems]
 
@@ -113,10 +113,10 @@ def test_an_option_like_none_is_answered_with_all_that_are_known():
     [("", "[3]"), ("request.time", "[3].request.time"), ("[1].a", "[3][1].a")],
 )
 def test_a_problem_can_be_seen_from_one_level_further_out(path, seen):
-    assert Problem(seen, "why") == Problem(path, "why").below("[3]")
+    assert Problem(seen, "why") == Problem(path, "why").prefixed("[3]")
 
 
 def test_the_message_of_the_exception_names_all_problems():
-    fault = Faulty((Problem("a", "one"), Problem("b", "two")))
+    fault = Invalid((Problem("a", "one"), Problem("b", "two")))
 
     assert "a: one; b: two" == str(fault)

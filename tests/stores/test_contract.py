@@ -150,7 +150,7 @@ async def test_only_the_newest_quarantined_records_are_kept(opened):
 
     rejected = await stored(store, kind="rejected")
     assert [key_of("2"), key_of("3"), key_of("4")] == [record.key for record in rejected]
-    assert 2 == store.trimmed
+    assert 2 == store.evicted
     assert 1 == len(await stored(store, kind="api_call"))
 
 
@@ -161,7 +161,7 @@ async def test_a_single_group_can_exceed_the_quarantine(opened):
 
     assert [STORED] * 5 == list(outcomes)
     assert [key_of("3"), key_of("4")] == [record.key for record in await stored(store)]
-    assert 3 == store.trimmed
+    assert 3 == store.evicted
 
 
 async def test_a_quarantine_of_none_keeps_none(opened):
@@ -191,7 +191,7 @@ async def test_a_repeated_quarantined_record_pushes_none_out(opened):
         await store.append([make_rejected("b")])
 
     assert 2 == len(await stored(store))
-    assert 0 == store.trimmed
+    assert 0 == store.evicted
 
 
 async def test_known_names_the_keys_that_are_kept_and_no_others(store):

@@ -1,4 +1,4 @@
-"""Reading: what is selected, and what goes on meanwhile; for every registered store."""
+"""ParseResult: what is selected, and what goes on meanwhile; for every registered store."""
 
 import pytest
 

@@ -76,7 +76,7 @@ async def test_a_smaller_quarantine_is_kept_to_after_reopening(path):
         await store.append([make_rejected("new")])
 
         assert [key_of("4"), key_of("new")] == [record.key for record in await stored(store)]
-        assert 4 == store.trimmed
+        assert 4 == store.evicted
 
 
 async def test_the_file_is_in_wal_mode_and_every_commit_is_synced(path):

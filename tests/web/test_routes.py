@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from gateway.adapters import ADAPTERS
 from gateway.app import dialects
-from gateway.config import settle
+from gateway.config import resolve
 from gateway.web.routes import Routes, decode_segment, normal
 from tests.adapters.speakers import REPORT
 from tests.conftest import CONFIG
 from tests.web.sockets import connected, head, start
 
-SETTINGS = settle(CONFIG, dialects(ADAPTERS))
+SETTINGS = resolve(CONFIG, dialects(ADAPTERS))
 ROUTES = Routes([adapter(SETTINGS[adapter.dialect]) for adapter in ADAPTERS])
 DEVICE = "/rest/v1/api/tenants/T1/devices/D1/events"
 
