@@ -1,10 +1,17 @@
 # Every target works on a fresh clone with nothing but Python 3.11+ and make.
 PYTHON ?= python3
+# An interpreter that is named gets an environment of its own: make test PYTHON=python3.13
+ifeq ($(origin PYTHON),file)
 VENV := .venv
+else
+VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
 BIN := $(VENV)/bin
+OLDEST := $(VENV)-oldest
 CONFIG ?= config.example.toml
+PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve test test-all check bench clean
+.PHONY: serve test test-all test-oldest check bench clean
 
 serve: $(VENV)/run
 	$(BIN)/gateway serve --config $(CONFIG)
@@ -14,6 +21,10 @@ test: $(VENV)/dev
 
 test-all: test
 	$(BIN)/pytest -m slow
+
+# The tests with the oldest version of each dependency that pyproject.toml allows.
+test-oldest: $(OLDEST)/dev
+	$(OLDEST)/bin/pytest -n 2 -m "not slow"
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .
@@ -25,16 +36,23 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	$(PYTHON) -m venv $(VENV)
+%/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required")'
+	$(PYTHON) -m venv $*
 
 $(VENV)/run: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python $(PIP) -e .
 	touch $@
 
 $(VENV)/dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python $(PIP) -e '.[dev]'
 	touch $@ $(VENV)/run
+
+$(OLDEST)/dev: $(OLDEST)/bin/python pyproject.toml
+	$(OLDEST)/bin/python .ci/oldest.py > $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/python $(PIP) -e '.[dev]' -c $(OLDEST)/oldest.txt
+	touch $@
+
+.PRECIOUS: %/bin/python
