@@ -1,4 +1,4 @@
-"""The floors: what HTTP and the disk cost by themselves, with nothing of the gateway.
+"""The floors: what HTTP and the disk cost by themselves, without the gateway.
 
 ``python -m benchmarks.floors http`` and ``... disk FOLDER SECONDS`` run one of
 them as a process of its own, so that it can be pinned like the gateway.
@@ -6,7 +6,6 @@ them as a process of its own, so that it can be pinned like the gateway.
 
 import asyncio
 import os
-import secrets
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from aiohttp import web
@@ -22,33 +23,33 @@ from benchmarks import payload
 from benchmarks.load import Figures, Load, drive
 from benchmarks.machine import ROOT, cpu_seconds, on_server_core
 
-GROUP = 1000
+_GROUP = 1000
 """Rows of one transaction on the floor of storage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """One measurement of the floor of HTTP; `cpu` is the server's seconds a request."""
+    """One measurement of the floor of HTTP; `cpu` is the server's microseconds a request."""
 
     figures: Figures
     cpu: float
 
 
+@dataclass(frozen=True, slots=True)
 class BareServer:
     """A running aiohttp handler that reads the body and answers 201."""
 
-    def __init__(self, url: str, pid: int) -> None:
-        self._url = url
-        self._pid = pid
+    url: str
+    pid: int
 
     def measure(self, connections: int, seconds: float, folder: Path) -> Bare:
         """Drive it with single Moesif events; *folder* takes the script."""
         headers = {"X-Moesif-Application-Id": "a" * 60, "Content-Type": "application/json"}
         load = Load("/v1/events", headers, payload.moesif(), connections)
-        before = cpu_seconds(self._pid)
-        figures = drive(load, self._url, seconds, folder)
-        used = cpu_seconds(self._pid) - before
-        return Bare(figures, used / max(figures.requests, 1))
+        before = cpu_seconds(self.pid)
+        figures = drive(load, self.url, seconds, folder)
+        used = cpu_seconds(self.pid) - before
+        return Bare(figures, used * 1e6 / max(figures.requests, 1))
 
 
 @contextmanager
@@ -88,6 +89,12 @@ async def _serve() -> None:
     await asyncio.Event().wait()
 
 
+def _serve_on_the_loop_of_the_gateway() -> None:
+    new_loop = import_module("uvloop").new_event_loop if find_spec("uvloop") else None
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(_serve())
+
+
 _TABLE = """
 CREATE TABLE event (
     seq INTEGER PRIMARY KEY, id BLOB, dialect TEXT, tenant TEXT, kind TEXT, type TEXT, subject TEXT,
@@ -98,8 +105,7 @@ _INSERT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def _fill(folder: Path, seconds: float) -> float:
-    # What the gateway keeps of an event, in SQLite's defaults and without an index.
-    folder.mkdir(parents=True, exist_ok=True)
+    # What the gateway stores of an event, with SQLite's defaults and without an index.
     db = sqlite3.connect(folder / "floor.db", isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
@@ -108,23 +114,23 @@ def _fill(folder: Path, seconds: float) -> float:
     now = time.time_ns() // 1000
     while spent < seconds:
         rows = []
-        for seq in range(count + 1, count + GROUP + 1):
+        for seq in range(count + 1, count + _GROUP + 1):
             text = template.replace(payload.MARK, payload.new_id())
             names = ("moesif", "acme", "api_call", "POST", "my_user_id", now, now, "127.0.0.1")
-            rows.append((seq, os.urandom(16), *names, secrets.token_bytes(16), text))
+            rows.append((seq, os.urandom(16), *names, os.urandom(16), text))
         # Making the rows is not the disk's work.
         started = time.perf_counter()
         db.execute("BEGIN IMMEDIATE")
         db.executemany(_INSERT, rows)
         db.execute("COMMIT")
         spent += time.perf_counter() - started
-        count += GROUP
+        count += _GROUP
     db.close()
     return count / spent
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "http":
-        asyncio.run(_serve())
+        _serve_on_the_loop_of_the_gateway()
     else:
         print(_fill(Path(sys.argv[2]), float(sys.argv[3])))

@@ -1,17 +1,18 @@
-"""The load: what wrk sends, written as a Lua script that costs the client next to nothing.
+"""The load: wrk with a Lua script that costs the client next to nothing.
 
-The whole request is cut up once, around its ids; a request is then one
-concatenation. Ids come from a counter that walks all 32-bit numbers in leaps
-(a Weyl sequence), so they are unique and land anywhere in an index.
+The script cuts one request into pieces around its ids and joins them again with
+new ids each time. Ids come from a counter that visits every 32-bit number once in
+large steps (a Weyl sequence), so they are unique and land anywhere in an index.
 """
 
+import gzip
 import json
 import os
 import resource
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
@@ -24,7 +25,7 @@ REPEATED = 10
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One sort of request at a number of connections; *batch* is events a request, 0: no array."""
+    """One kind of request at a number of connections; *batch* is events a request, 0: no array."""
 
     path: str
     headers: Mapping[str, str]
@@ -33,29 +34,38 @@ class Load:
     batch: int = 0
     method: str = "POST"
     repeats: bool = False
-    pool: Sequence[str] = ()
-    """Application ids that gzipped batches are sent with in turn, or none: plain bodies."""
+    gzipped: bool = False
+    """Send the same compressed bytes each time: the template may hold no id."""
 
     @property
     def events(self) -> int:
         """Events in a request."""
         return self.batch or 1
 
+    def request(self) -> bytes:
+        """The whole request, with marks where ids go."""
+        body = self.template.encode()
+        if self.batch:
+            body = b"[%s]" % b",".join([body] * self.batch)
+        headers = dict(self.headers)
+        if self.gzipped:
+            body = gzip.compress(body, 6)
+            headers["Content-Encoding"] = "gzip"
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = f"{self.method} {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}"
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What wrk saw; latencies are in milliseconds. `faults` says what went wrong, if anything.
-
-    `busy` is the part of a core that wrk itself used: near 1 it is wrk that was measured.
-    """
+    """What wrk saw; latencies are in milliseconds. `faults` says what went wrong, if anything."""
 
     requests: int
     seconds: float
     p50: float
     p99: float
     worst: float
-    busy: float = 0.0
-    faults: Sequence[str] = field(default=())
+    faults: Sequence[str] = ()
 
     @property
     def rate(self) -> float:
@@ -63,49 +73,30 @@ class Figures:
         return self.requests / self.seconds
 
 
-_IDS = """
-local hex, at, tail, number = {}, 0, "", 0
+_SCRIPT = """
+local mark, tail, at, repeated = "%(mark)s", "%(tail)s", %(start)d, %(repeated)d
+local parts, count, hex = {}, 0, {}
 for n = 0, 65535 do hex[n] = string.format("%%04x", n) end
-local threads = 0
-function setup(thread)
-  thread:set("number", threads)
-  threads = threads + 1
-end
--- Leaps of 2^32 / the golden ratio: every number once before any comes again.
-local function leap()
+-- Steps of 2^32 / the golden ratio: every number once before any comes again.
+local function step()
   at = (at + 2654435769) %% 4294967296
   local low = at %% 65536
   return hex[(at - low) / 65536], hex[low]
 end
-local function begin()
-  at = %(start)d
-  tail = string.format("%(tail)s%%04x", _G.number or 0)
-end
-"""
-
-_SINGLE = """
-local before, after = %(before)s, %(after)s
-function init(args)
-  begin()
-  after = tail .. after
-end
-function request()
-  local high, low = leap()
-  return before .. high .. low .. after
-end
-"""
-
-_BATCH = """
-local parts, count, repeated = {}, %(batch)d, %(repeated)d
 local function fill(from)
-  for n = from, count do parts[3 * n - 1], parts[3 * n] = leap() end
+  for n = from, count do parts[3 * n - 1], parts[3 * n] = step() end
 end
 function init(args)
-  begin()
-  parts[1] = %(head)s .. "[" .. %(before)s
-  local between = tail .. %(after)s .. "," .. %(before)s
-  for n = 1, count - 1 do parts[3 * n + 1] = between end
-  parts[3 * count + 1] = tail .. %(after)s .. "]"
+  local file = io.open("%(file)s", "rb")
+  local text, from, before = file:read("*a"), 1, ""
+  file:close()
+  while true do
+    local found = text:find(mark, from, true)
+    parts[3 * count + 1] = before .. text:sub(from, (found or 0) - 1)
+    if not found then break end
+    count, from, before = count + 1, found + #mark, tail
+    parts[3 * count - 1], parts[3 * count] = "", ""
+  end
   fill(1)
 end
 function request()
@@ -115,34 +106,6 @@ function request()
   fill(repeated + 1)
   return table.concat(parts)
 end
-"""
-
-# Each body is sent once to each application, so that its ids are new there.
-_POOL = """
-local heads, bodies, lengths = {}, {}, {%(lengths)s}
-local application, turn = 1, 0
-function init(args)
-  begin()
-  local file = io.open(%(file)s, "rb")
-  for n, length in ipairs(lengths) do
-    bodies[n] = "Content-Length: " .. length .. "\\r\\n\\r\\n" .. file:read(length)
-  end
-  file:close()
-  for n, id in ipairs({%(applications)s}) do
-    heads[n] = %(head)s .. "X-Moesif-Application-Id: " .. id .. "\\r\\n"
-  end
-end
-function request()
-  turn = turn + 1
-  if turn > #bodies then
-    turn = 1
-    application = application %% #heads + 1
-  end
-  return heads[application] .. bodies[turn]
-end
-"""
-
-_DONE = """
 function done(summary, latency, requests)
   local e = summary.errors
   io.write(string.format(
@@ -154,80 +117,46 @@ end
 """
 
 
-def _quoted(text: str) -> str:
-    """*text* as a Lua string; what needs no escape in JSON or HTTP needs none there either."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + escaped.replace("\r", "\\r").replace("\n", "\\n") + '"'
-
-
-def _head(load: Load, length: int | None) -> str:
-    sized = dict(load.headers) if length is None else {**load.headers, "Content-Length": length}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in sized.items())
-    return f"{load.method} {load.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}" + (
-        "" if length is None else "\r\n"
-    )
-
-
-def script(load: Load, folder: Path) -> str:
-    """The Lua that makes *load*; files that it reads while it starts go to *folder*."""
-    first, last = load.template.split(payload.MARK)
-    tail = payload.new_id()[8:-4]
-    words: dict[str, object] = {
-        "start": int.from_bytes(os.urandom(4), "big"),
-        "tail": tail,
-        "batch": load.batch,
-        "repeated": REPEATED if load.repeats else 0,
-        "before": _quoted(first),
-        "after": _quoted(last),
-    }
-    if load.pool:
-        file = folder / "pool.gz"
-        lengths = payload.write_pool(file, 200, load.batch)
-        words["lengths"] = ",".join(map(str, lengths))
-        words["file"] = _quoted(str(file))
-        words["applications"] = ",".join(map(_quoted, load.pool))
-        words["head"] = _quoted(_head(load, None))
-        body = _POOL
-    elif load.batch:
-        length = load.batch * (len(load.template.encode()) + 1) + 1
-        words["head"] = _quoted(_head(load, length))
-        body = _BATCH
-    else:
-        words["before"] = _quoted(_head(load, len(load.template.encode())) + first)
-        body = _SINGLE
-    return (_IDS + body + _DONE) % words
-
-
 def drive(load: Load, url: str, seconds: float, folder: Path) -> Figures:
     """Send *load* to *url* for *seconds*; *folder* takes the script."""
-    file = folder / "load.lua"
-    file.write_text(script(load, folder))
+    script, request = folder / "load.lua", folder / "request"
+    request.write_bytes(load.request())
+    words: dict[str, object] = {
+        "mark": payload.MARK,
+        "tail": payload.new_id()[8:],
+        "start": int.from_bytes(os.urandom(4), "big"),
+        "repeated": REPEATED if load.repeats else 0,
+        "file": request,
+    }
+    script.write_text(_SCRIPT % words)
     # wrk takes whole seconds only; a signal ends it in good order before.
     wrk = ["wrk", "-t", "1", "-c", str(load.connections), "-d", f"{ceil(seconds) + 1}s"]
-    command = on_client_core([*wrk, "--timeout", "20s", "-s", str(file), url])
+    command = on_client_core([*wrk, "--timeout", "20s", "-s", str(script), url])
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=60)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    for line in said.splitlines():
+    for line in told.splitlines():
         if line.startswith("BENCH "):
             return _figures(json.loads(line.removeprefix("BENCH ")), used)
-    raise RuntimeError(f"wrk ended with {process.returncode} and without figures: {said[-2000:]}")
+    raise RuntimeError(f"wrk ended with {process.returncode} and no figures: {told[-2000:]}")
 
 
 def _figures(told: Mapping[str, float], used: float) -> Figures:
     words = {"status": "not 2xx", "broken": "broken connections", "timeout": "timeouts"}
+    faults = [f"{told[name]:.0f} {word}" for name, word in words.items() if told[name]]
+    if used * 1e6 > 0.9 * told["us"]:
+        faults.append("wrk was the limit")
     return Figures(
         requests=int(told["requests"]),
         seconds=told["us"] / 1e6,
         p50=told["p50"] / 1e3,
         p99=told["p99"] / 1e3,
         worst=told["max"] / 1e3,
-        busy=used * 1e6 / told["us"],
-        faults=[f"{told[name]:.0f} {word}" for name, word in words.items() if told[name]],
+        faults=tuple(faults),
     )

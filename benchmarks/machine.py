@@ -6,13 +6,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
-from importlib.metadata import version
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / ".bench"
-"""Where stores are made; ignored by git, on whatever disk the checkout is."""
+"""Where stores are made; ignored by git, on the disk of the checkout."""
 
 
 class Unfit(Exception):
@@ -24,9 +25,7 @@ def _cores() -> tuple[int, int] | None:
     if sys.platform != "linux" or shutil.which("taskset") is None:
         return None
     cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        return None
-    return cores[0], cores[-1]
+    return (cores[0], cores[-1]) if len(cores) > 1 else None
 
 
 CORES = _cores()
@@ -38,7 +37,7 @@ def on_client_core(command: Sequence[str]) -> list[str]:
 
 
 def on_server_core(command: Sequence[str]) -> list[str]:
-    """*command*, pinned to the core that floors and gateway share, one after the other."""
+    """*command*, pinned to the core that floors and gateway use in turn."""
     return [*command] if CORES is None else ["taskset", "-c", str(CORES[1]), *command]
 
 
@@ -47,37 +46,35 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 def cpu_seconds(pid: int) -> float:
     """User and system time that a process has used, all its threads together."""
-    # The command's name, in brackets, may hold anything; the times are counted from its end.
+    # The command's name, in brackets, may hold anything; fields are counted from its end.
     told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(told[11]) + int(told[12])) / _TICKS
 
 
-def need_linux() -> None:
-    """Return where there is a /proc that tells what a process has used.
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A new folder on the disk of the checkout, deleted afterwards."""
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=FOLDER) as folder:
+        yield Path(folder)
+
+
+def check(bytes_needed: int) -> None:
+    """Return if the benchmark can run here; root gets wrk installed.
 
     Raises:
-        Unfit: this is no Linux.
+        Unfit: something is missing.
     """
     if sys.platform != "linux":
         raise Unfit("The benchmark reads /proc and needs Linux, e.g. in a container.")
-
-
-def need_wrk() -> None:
-    """Return once wrk can be run; root gets it installed.
-
-    Raises:
-        Unfit: it is not there and cannot be installed from here.
-    """
-    if shutil.which("wrk"):
-        return
-    hint = "wrk, the load generator, is missing: apt-get install wrk."
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise Unfit(hint)
-    print("Installing wrk ...", flush=True)
-    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "wrk"]):
-        subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+    FOLDER.mkdir(exist_ok=True)
+    need_disk(FOLDER, bytes_needed)
+    if shutil.which("wrk") is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        print("Installing wrk ...", file=sys.stderr, flush=True)
+        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "wrk"]):
+            subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
     if shutil.which("wrk") is None:
-        raise Unfit(f"{hint} apt-get could not install it.")
+        raise Unfit("wrk, the load generator, is missing: apt-get install wrk.")
 
 
 def filesystem(path: Path) -> str:
@@ -92,17 +89,17 @@ def filesystem(path: Path) -> str:
     return kind
 
 
-def need_disk(path: Path, wanted: int) -> None:
-    """Return if *path* has *wanted* bytes to spare on a disk that is one.
+def need_disk(path: Path, needed: int) -> None:
+    """Return if *path* is on a disk and has *needed* bytes to spare.
 
     Raises:
-        Unfit: it has not, or an fsync there would mean nothing.
+        Unfit: it is in memory, or too full.
     """
     if filesystem(path) in ("tmpfs", "ramfs"):
         raise Unfit(f"{path} is in memory, where an fsync costs nothing: check out on a disk.")
     free = shutil.disk_usage(path).free
-    if free < wanted:
-        raise Unfit(f"{path} has {free >> 20} MiB to spare; {wanted >> 20} are needed.")
+    if free < needed:
+        raise Unfit(f"{path} has {free >> 20} MiB to spare; {needed >> 20} are needed.")
 
 
 def _processor() -> str:
@@ -115,17 +112,10 @@ def _processor() -> str:
 def describe() -> str:
     """What a reader must know of this machine to compare its figures with others."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
-    pinned = (
-        "one core for everything"
-        if CORES is None
-        else f"wrk on core {CORES[0]}, servers on core {CORES[1]}"
-    )
+    pinned = f"wrk on core {CORES[0]}, servers on core {CORES[1]}" if CORES else "nothing is pinned"
     load = "/".join(f"{value:.1f}" for value in os.getloadavg())
-    lines = (
-        f"machine   {os.cpu_count()} cores, {_processor()}, {memory:.0f} GiB; {pinned}",
-        f"kernel    {platform.release()}; load before the run {load}",
-        f"software  Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
-        f"aiohttp {version('aiohttp')}, msgspec {version('msgspec')}",
-        f"store     {filesystem(FOLDER)} at {FOLDER}",
+    return (
+        f"machine   {os.cpu_count()} cores, {_processor()}, {memory:.0f} GiB; {pinned}\n"
+        f"system    Linux {platform.release()}, SQLite {sqlite3.sqlite_version}, "
+        f"store on {filesystem(FOLDER)}; load before the run {load}"
     )
-    return "\n".join(lines)

@@ -1,22 +1,29 @@
-"""What is sent: templates of each dialect's documents, with a mark where an id goes.
+"""What is sent: one template for each kind of document, with a mark where an id goes.
 
-An id is a UUID: 8 hex digits that the load generator varies with every event,
-then a tail that belongs to one thread of one run. So no id is ever sent twice.
+Each id is a UUID. The load generator varies its first 8 hex digits with every
+event; the tail belongs to one run. So no id is sent twice.
 """
 
-import gzip
 import json
 import os
 import random
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 MARK = "00000000-1d1d-4444-8888-000000000000"
-"""Stands in a template where an id goes; of the same length as one."""
+"""Stands in a template where an id goes; as long as an id."""
 
 EVENT_BYTES = 1024
 """The size of a Moesif event."""
+
+_CAMEL = {
+    "user_id": "userId",
+    "company_id": "companyId",
+    "session_token": "sessionToken",
+    "transaction_id": "transactionId",
+    "api_version": "apiVersion",
+    "ip_address": "ipAddress",
+}
 
 
 def _now() -> str:
@@ -24,7 +31,7 @@ def _now() -> str:
 
 
 def _filler(count: int) -> str:
-    # Text that compresses as prose and JSON do, about three to one.
+    # Text that compresses about three to one, like prose and JSON.
     words = ("order", "status", "shipped", "customer", "amount", "currency", "region", "retry")
     made = ""
     while len(made) < count:
@@ -32,9 +39,8 @@ def _filler(count: int) -> str:
     return made[:count]
 
 
-def moesif(size: int = EVENT_BYTES) -> str:
-    """A logged API call of exactly *size* bytes, shaped as the SDKs send it."""
-    event: dict[str, Any] = {
+def _event(user: str | int = "my_user_id") -> dict[str, Any]:
+    return {
         "request": {
             "time": _now(),
             "uri": "https://api.acme.com/items/83738/reviews/?page=2",
@@ -55,19 +61,49 @@ def moesif(size: int = EVENT_BYTES) -> str:
             "headers": {"Content-Type": "application/json", "Vary": "Accept-Encoding"},
             "body": {"note": ""},
         },
-        "user_id": "my_user_id",
+        "user_id": user,
         "company_id": "my_company_id",
         "session_token": "23jdf0owekfmcn4u3qypxg09w4d8ayrcdx8nu2ng",
         "transaction_id": MARK,
         "metadata": {"datacenter": "westus", "deployment_version": "v1.2.3"},
     }
-    short = size - len(_text(event))
-    event["response"]["body"]["note"] = _filler(short)
+
+
+def _filled(event: dict[str, Any]) -> str:
+    event["response"]["body"]["note"] = _filler(EVENT_BYTES - len(_text(event)))
     return _text(event)
 
 
+def moesif() -> str:
+    """A logged API call of EVENT_BYTES, in the form that SDKs send."""
+    return _filled(_event())
+
+
+def moesif_camel() -> str:
+    """The same with every member in camelCase, as SDKs for typed languages send it."""
+    event = _renamed(_event())
+    event["request"] = _renamed(event["request"])
+    return _filled(event)
+
+
+def moesif_numeric() -> str:
+    """The same with a number as its user_id."""
+    return _filled(_event(user=1045761))
+
+
+def moesif_user() -> str:
+    """A user's profile of about 400 bytes; its id is the user's."""
+    user = {
+        "user_id": MARK,
+        "modified_time": _now(),
+        "company_id": "my_company_id",
+        "metadata": {"email": "john@acme.com", "name": "John Doe", "note": _filler(250)},
+    }
+    return _text(user)
+
+
 def logspace() -> str:
-    """A Logspace event of about 500 bytes, shaped as agents send it."""
+    """A Logspace event of about 500 bytes, in the form that agents send."""
     event = {
         "id": MARK,
         "type": "os/cpu",
@@ -86,8 +122,14 @@ def logspace() -> str:
     return _text(event)
 
 
+def logspace_short() -> str:
+    """The smallest Logspace event, to fill a store with."""
+    event = {"id": MARK, "type": "os/cpu", "system": "w", "agent-id": "a", "timestamp": _now()}
+    return _text(event)
+
+
 def device() -> str:
-    """A device's event of about 300 bytes; the id is in its data, which identity includes."""
+    """A device's event of about 300 bytes; the id is in its data, which is part of its key."""
     event = {
         "typeId": "0045",
         "description": "Battery below threshold",
@@ -99,30 +141,15 @@ def device() -> str:
     return _text(event)
 
 
+def _renamed(document: dict[str, Any]) -> dict[str, Any]:
+    return {_CAMEL.get(name, name): value for name, value in document.items()}
+
+
 def _text(document: Any) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
 def new_id() -> str:
-    """An id that no template, thread or run has given before."""
+    """An id that no template or run has given before."""
     digits = os.urandom(16).hex()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
-
-
-def batch(template: str, count: int) -> bytes:
-    """A JSON array of *count* events, each with an id of its own."""
-    return b"[%s]" % ",".join(template.replace(MARK, new_id()) for _ in range(count)).encode()
-
-
-def write_pool(path: Path, bodies: int, events: int) -> list[int]:
-    """Write *bodies* gzipped batches one after the other to *path*; return their lengths.
-
-    Their texts differ from event to event, or they would compress like nothing real.
-    """
-    templates = [moesif() for _ in range(events)]
-    lengths = []
-    with path.open("wb") as file:
-        for _ in range(bodies):
-            filled = ",".join(one.replace(MARK, new_id()) for one in templates)
-            lengths.append(file.write(gzip.compress(f"[{filled}]".encode(), 6, mtime=0)))
-    return lengths

@@ -1,31 +1,33 @@
-"""The gateway under load: the real ``gateway serve``, and what it and the kernel tell of it."""
+"""The gateway under load: the real ``gateway serve``, and what it and the kernel report."""
 
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmarks.machine import ROOT, cpu_seconds, on_server_core
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.machine import ROOT, Unfit, cpu_seconds, on_server_core
 
 APPLICATION = "acme-" + "0123456789" * 6
-POOL = [f"pool-{n:02d}-" + "0123456789" * 6 for n in range(50)]
-"""Application ids of tenants that only gzipped batches use."""
 
 _CONFIG = f"""
 [server]
-listen = "127.0.0.1:0"
+listen = "%s"
 [ops]
-listen = "127.0.0.1:0"
+listen = "%s"
 [[moesif.applications]]
 tenant = "acme"
 ids = ["{APPLICATION}"]
@@ -38,23 +40,64 @@ devices = ["D1"]
 [[device.keys]]
 key = "K1"
 tenants = ["T1"]
-""" + "".join(
-    f'[[moesif.applications]]\ntenant = "pool{n:02d}"\nids = ["{one}"]\n'
-    for n, one in enumerate(POOL)
-)
+"""
 
-_GLANCE, _IDLE, _REST = 0.1, 0.01, 0.3
-"""Seconds: between two looks, of CPU between them that is still rest, of rest that is enough."""
+_ASK = """
+import gateway, json, platform
+from importlib.metadata import distributions
+known = {one.name.lower(): one.version for one in distributions()}
+loop = "uvloop " + known["uvloop"] if "uvloop" in known else "asyncio's loop"
+told = f"Python {platform.python_version()}, aiohttp {known['aiohttp']}, {loop}"
+print(json.dumps([gateway.__file__, told]))
+"""
 
-_LAG = "gateway_loop_lag"
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A checkout of the project and the command of the environment that runs it."""
+
+    folder: Path
+    command: Sequence[str]
+    description: str
+
+    @classmethod
+    def at(cls, folder: Path, python: Path) -> Self:
+        """The checkout in *folder*, run by *python*, in whose environment it is installed.
+
+        Raises:
+            Unfit: it is not installed there.
+        """
+        try:
+            asked = subprocess.run(
+                [python, "-c", _ASK], cwd="/", env=_clean(), capture_output=True, check=True
+            )
+            file, told = json.loads(asked.stdout)
+        except (OSError, subprocess.CalledProcessError):
+            raise Unfit(f"{python} cannot import the gateway: make -C {folder} .venv/dev") from None
+        if not Path(file).resolve().is_relative_to(folder.resolve()):
+            raise Unfit(f"{python} runs {file}, which is not in {folder}.")
+        git = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
+        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+        # Named through its interpreter, so that a copied environment cannot start another one's.
+        command = (str(python), str(python.with_name("gateway")))
+        return cls(folder, command, f"{commit or 'no commit'}, {told}, in {folder}")
+
+
+def _clean() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+def this_checkout() -> Checkout:
+    """The checkout that this benchmark is part of."""
+    return Checkout.at(ROOT, Path(sys.executable))
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a process has used: seconds of CPU, peak memory in MiB, bytes written, commits.
 
-    `duplicates` are events it found to be kept already; `lag` is the worst loop
-    lag it has measured, in milliseconds, or None where it publishes none.
+    `duplicates` are events that were stored before. `lag` is the bound, in milliseconds,
+    below which the loop's lag has always been.
     """
 
     cpu: float
@@ -62,61 +105,43 @@ class Cost:
     written: int
     commits: int
     duplicates: int
-    lag: float | None
+    lag: float
 
     def since(self, before: "Cost") -> "Cost":
         """What was used after *before*; peaks stay as they are."""
-        return Cost(
-            self.cpu - before.cpu,
-            self.peak,
-            self.written - before.written,
-            self.commits - before.commits,
-            self.duplicates - before.duplicates,
-            self.lag,
+        return replace(
+            self,
+            cpu=self.cpu - before.cpu,
+            written=self.written - before.written,
+            commits=self.commits - before.commits,
+            duplicates=self.duplicates - before.duplicates,
         )
 
 
 class Server:
     """A gateway process on ports of its own, with its store in *folder*."""
 
-    def __init__(self, folder: Path) -> None:
-        self.store = folder / "events.db"
+    def __init__(self, folder: Path, checkout: Checkout | None = None) -> None:
         self._folder = folder
-        self._log = folder / "gateway.ops.log"
-        self.url = ""
-        self.ops_url = ""
+        self._checkout = checkout or this_checkout()
+        self._addresses = [f"127.0.0.1:{port}" for port in _free_ports(2)]
+        self.url, self.ops_url = (f"http://{one}" for one in self._addresses)
 
     def __enter__(self) -> Self:
-        config = self._folder / "config.toml"
-        config.write_text(_CONFIG)
-        command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
-        with self._log.open("wb") as log:
+        config, log = self._folder / "config.toml", self._folder / "gateway.log"
+        config.write_text(_CONFIG % tuple(self._addresses))
+        command = [*self._checkout.command, "serve", "--config", str(config)]
+        with log.open("wb") as stderr:
             self._process = subprocess.Popen(
-                on_server_core(command),
-                cwd=self._folder,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                on_server_core(command), cwd=self._folder, stderr=stderr, env=_clean()
             )
-        try:
-            self._await_start()
-        except BaseException:
-            self._process.kill()
-            self._process.wait()
-            raise
-        return self
-
-    def _await_start(self) -> None:
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with self._log.open("rb") as log:
-                for line in log:
-                    if b'"gateway_started"' in line and line.endswith(b"\n"):
-                        told = json.loads(line)
-                        self.url = f"http://{told['address']}"
-                        self.ops_url = f"http://{told['ops']}"
-                        return
+        while not all(map(_answers, self._addresses)):
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                self.__exit__(None, None, None)
+                raise RuntimeError(f"The gateway did not start: {log.read_text()[-2000:]}")
             time.sleep(0.02)
-        raise RuntimeError(f"The gateway did not start: {self._log.read_text()[-2000:]}")
+        return self
 
     def __exit__(
         self,
@@ -133,96 +158,74 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process's id; taskset becomes what it runs, so it is the gateway's own."""
+        """The gateway's own process id: taskset replaces itself by what it runs."""
         return self._process.pid
 
-    def await_rest(self, longest: float = 60.0) -> float:
-        """Wait until the process has nothing to do, and return the seconds that took.
-
-        A store that held events before may still be reading what it wants in
-        memory. Whoever measures then does not measure a steady gateway.
-        """
-        started = time.monotonic()
-        used, rested = cpu_seconds(self.pid), started
-        while time.monotonic() - started < longest:
-            time.sleep(_GLANCE)
+    def await_rest(self, longest: float = 60.0) -> None:
+        """Wait until the process is idle: a store that holds events still reads after its start."""
+        used, rested = cpu_seconds(self.pid), 0
+        deadline = time.monotonic() + longest
+        while rested < 3 and time.monotonic() < deadline:
+            time.sleep(0.1)
             now = cpu_seconds(self.pid)
-            if now - used > _IDLE:
-                rested = time.monotonic()
-            elif time.monotonic() - rested > _REST:
-                break
+            rested = rested + 1 if now - used <= 0.01 else 0
             used = now
-        return rested - started
-
-    def forget_peak(self) -> None:
-        """Let the peak of memory begin again at what is used now."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def cost(self) -> Cost:
         """What the process has used until now."""
-        proc = Path(f"/proc/{self.pid}")
-        status = _fields(proc / "status")
-        samples = self.metrics()
+        totals, lag = self._metrics()
         return Cost(
             cpu=cpu_seconds(self.pid),
-            peak=int(status["VmHWM"].split()[0]) / 1024,
-            written=int(_fields(proc / "io")["write_bytes"]),
-            commits=int(samples.get("gateway_commit_seconds_count", 0)),
-            duplicates=int(_total(samples, "gateway_duplicate_total")),
-            lag=_lag(samples),
+            peak=int(self._proc("status", "VmHWM").split()[0]) / 1024,
+            written=int(self._proc("io", "write_bytes")),
+            commits=int(totals["gateway_commit_seconds_count"]),
+            duplicates=int(totals["gateway_duplicate_total"]),
+            lag=lag,
         )
 
-    def metrics(self) -> dict[str, float]:
-        """The samples of /metrics, by name and labels."""
+    def _proc(self, file: str, name: str) -> str:
+        lines = Path(f"/proc/{self.pid}/{file}").read_text().splitlines()
+        return next(line.partition(":")[2] for line in lines if line.startswith(f"{name}:"))
+
+    def _metrics(self) -> tuple[Mapping[str, float], float]:
+        """The sum of each metric over its labels, and the bound of the loop's lag."""
         with urllib.request.urlopen(f"{self.ops_url}/metrics", timeout=30) as response:
-            lines = response.read().decode().splitlines()
-        return {
-            name: float(value)
-            for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")
-        }
+            families = list(text_string_to_metric_families(response.read().decode()))
+        totals: defaultdict[str, float] = defaultdict(float)
+        below: dict[float, float] = {}
+        for sample in (sample for family in families for sample in family.samples):
+            totals[sample.name] += sample.value
+            if sample.name == "gateway_loop_lag_seconds_bucket":
+                below[float(sample.labels["le"]) * 1000] = sample.value
+        most = max(below.values(), default=0)
+        return totals, min((bound for bound, count in below.items() if count == most), default=0)
 
 
-def _fields(path: Path) -> dict[str, str]:
-    parts = (line.partition(":") for line in path.read_text().splitlines())
-    return {name: value.strip() for name, _, value in parts}
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
 
 
-def _total(samples: Mapping[str, float], name: str) -> float:
-    return sum(value for key, value in samples.items() if key.partition("{")[0] == name)
-
-
-def _lag(samples: Mapping[str, float]) -> float | None:
-    """The worst loop lag in milliseconds; of a histogram the bound of its last bucket in use."""
-    found = {key: value for key, value in samples.items() if key.startswith(_LAG)}
-    bounds, below = [], 0.0
-    for key, value in found.items():
-        if "_bucket{" in key:
-            if value > below:
-                bounds.append(float(key.partition('le="')[2].partition('"')[0]))
-            below = value
-    if not bounds:
-        told = ("_sum", "_count", "_created", "_total", "_bucket")
-        bounds = [value for key, value in found.items() if not key.partition("{")[0].endswith(told)]
-    return max(bounds) * 1000 if bounds else None
-
-
-@contextmanager
-def _reader(store: Path) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
-        yield db
+def _answers(address: str) -> bool:
+    host, _, port = address.partition(":")
+    with suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
+        return True
+    return False
 
 
 def last_sequence(store: Path) -> int:
     """The sequence of the newest event in *store*, or 0 where there is none."""
-    if not store.exists():
-        return 0
-    with _reader(store) as db:
-        [(last,)] = db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchall()
-    return int(last)
+    return _query(store, "SELECT coalesce(max(seq), 0) FROM event") if store.exists() else 0
 
 
 def stored_after(store: Path, sequence: int) -> int:
     """How many events *store* holds that came after *sequence*."""
-    with _reader(store) as db:
-        found = db.execute("SELECT count(*) FROM event WHERE seq > ?", (sequence,)).fetchall()
-    return int(found[0][0])
+    return _query(store, "SELECT count(*) FROM event WHERE seq > ?", sequence)
+
+
+def _query(store: Path, sql: str, *values: int) -> int:
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
+        return int(db.execute(sql, values).fetchone()[0])

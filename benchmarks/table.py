@@ -1,6 +1,6 @@
 """Aligned text: the only thing that the benchmark prints."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 
 
@@ -18,24 +18,19 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def spread(values: Sequence[float | None], form: str = ",.0f") -> str:
+def middle(values: Iterable[float], form: str = ",.0f") -> str:
+    """The median."""
+    return format(median(values), form)
+
+
+def spread(values: Sequence[float], form: str = ",.0f") -> str:
     """The median, and in brackets the least and the greatest where there are several."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return "-"
-    middle = format(median(known), form)
-    if len(known) == 1:
-        return middle
-    return f"{middle} ({format(min(known), form)}-{format(max(known), form)})"
+    if len(values) == 1:
+        return middle(values, form)
+    return f"{middle(values, form)} ({format(min(values), form)}-{format(max(values), form)})"
 
 
-def middle(values: Sequence[float | None], form: str = ",.0f") -> str:
-    """The median alone."""
-    known = [value for value in values if value is not None]
-    return format(median(known), form) if known else "-"
-
-
-def most(values: Sequence[float | None], form: str = ",.0f") -> str:
-    """The greatest alone."""
-    known = [value for value in values if value is not None]
-    return format(max(known), form) if known else "-"
+def checked(title: str, faults: Iterable[str]) -> tuple[str, str]:
+    """Whether all was as it should be, and the row's title or what was not."""
+    told = dict.fromkeys(faults)
+    return ("NO", "; ".join(told)) if told else ("yes", title)

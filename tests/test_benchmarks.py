@@ -1,19 +1,27 @@
-import gzip
 import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from benchmarks import floors, machine, payload
-from benchmarks.rows import FULL, ROWS
+from benchmarks.load import Load
+from benchmarks.rows import ROWS
+from benchmarks.server import Checkout
 from benchmarks.table import aligned, spread
 from tests.conftest import ROOT
 
+needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
-def test_an_event_has_the_size_that_the_table_says():
-    assert payload.EVENT_BYTES == len(payload.moesif().encode())
+
+@pytest.mark.parametrize(
+    "make", [payload.moesif, payload.moesif_camel, payload.moesif_numeric], ids=lambda f: f.__name__
+)
+def test_a_moesif_event_has_the_size_that_the_page_says(make):
+    assert payload.EVENT_BYTES == len(make().encode())
 
 
 def test_an_id_is_as_long_as_its_mark_and_never_the_same():
@@ -21,34 +29,44 @@ def test_an_id_is_as_long_as_its_mark_and_never_the_same():
     assert payload.new_id() != payload.new_id()
 
 
-@pytest.mark.parametrize("row", [*ROWS, *FULL], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_every_template_is_json_with_one_place_for_an_id(row):
-    template = row.load().template
+    load = row.load()
 
-    assert 1 == template.count(payload.MARK)
-    assert json.loads(template)
-
-
-def test_a_batch_has_as_many_events_as_asked_for_each_with_its_own_id():
-    events = json.loads(payload.batch(payload.moesif(), 50))
-
-    assert 50 == len({event["transaction_id"] for event in events})
+    assert (0 if load.gzipped else 1) == load.template.count(payload.MARK)
+    assert json.loads(load.template)
 
 
-def test_a_pool_of_bodies_has_no_id_twice(tmp_path):
-    lengths = payload.write_pool(tmp_path / "pool", bodies=3, events=10)
+def test_a_request_says_its_length_and_holds_the_batch():
+    load = Load("/v1/events/batch", {"X-Any": "1"}, payload.moesif(), 8, batch=3)
 
-    packed = (tmp_path / "pool").read_bytes()
-    assert len(packed) == sum(lengths)
-    events = json.loads(gzip.decompress(packed[: lengths[0]]))
-    events += json.loads(gzip.decompress(packed[lengths[0] : lengths[0] + lengths[1]]))
-    assert 20 == len({event["transaction_id"] for event in events})
+    head, _, body = load.request().partition(b"\r\n\r\n")
+
+    assert 3 == len(json.loads(body))
+    assert head.startswith(b"POST /v1/events/batch HTTP/1.1\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+
+
+def test_no_name_in_snake_case_is_left_in_a_camel_case_event():
+    event = json.loads(payload.moesif_camel())
+
+    assert not [name for name in [*event, *event["request"]] if "_" in name]
 
 
 def test_a_table_is_aligned_and_tells_how_far_rounds_differ():
-    table = aligned(("", "rate"), [("one", spread([3.0, 1.0, 2.0])), ("two", spread([]))])
+    table = aligned(("", "rate"), [("one", spread([3.0, 1.0, 2.0])), ("two", spread([4.0]))])
 
-    assert ["     rate", "---  -------", "one  2 (1-3)", "two  -"] == table.splitlines()
+    assert ["     rate", "---  -------", "one  2 (1-3)", "two  4"] == table.splitlines()
+
+
+def test_a_disk_without_room_is_unfit(tmp_path):
+    with pytest.raises(machine.Unfit, match="to spare"):
+        machine.need_disk(tmp_path, 1 << 60)
+
+
+def test_an_environment_that_runs_another_checkout_is_unfit(tmp_path):
+    with pytest.raises(machine.Unfit, match=re.escape(f"is not in {tmp_path}")):
+        Checkout.at(tmp_path, Path(sys.executable))
 
 
 @pytest.mark.slow
@@ -56,26 +74,34 @@ def test_the_floor_of_storage_is_measured(tmp_path):
     assert floors.disk(tmp_path, 0.1) > 0
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
-@pytest.mark.parametrize("row", ["single-1", "gzip-8", "memory"])
-def test_a_row_is_measured_and_what_the_store_holds_agrees(row, tmp_path):
-    told = tmp_path / "measured.json"
-    command = [sys.executable, "-m", "benchmarks", "--only", row, "--seconds", "0.5"]
+def run(*options):
+    command = [sys.executable, "-m", "benchmarks", "--seconds", "2", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    done = subprocess.run(
-        [*command, "--json", str(told)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+
+@pytest.mark.slow
+@needs_wrk
+@pytest.mark.parametrize("row", ["single-1", "large-1", "gzip-8", "duplicates-8", "users-8"])
+def test_a_row_is_measured_and_the_store_holds_what_was_acknowledged(row, tmp_path):
+    told = tmp_path / "measured.json"
+
+    done = run("--only", row, "--json", str(told))
 
     assert 0 == done.returncode, done.stdout + done.stderr
     assert row in done.stdout
-    document = json.loads(told.read_text())
-    for line in document["rows"]:
-        [gateway] = line["gateway"]
-        assert gateway["acknowledged"] > 0
-        assert not gateway["faults"]
+    [line] = json.loads(told.read_text())
+    [result] = line["gateway"]
+    assert result["events"] > 0
 
 
-def test_a_disk_without_room_is_unfit(tmp_path):
-    with pytest.raises(machine.Unfit, match="to spare"):
-        machine.need_disk(tmp_path, 1 << 60)
+@pytest.mark.slow
+@needs_wrk
+@pytest.mark.parametrize("beside", [("--against", str(ROOT)), ("--stored", "1000")])
+def test_two_sides_are_measured_in_turns(beside, tmp_path):
+    told = tmp_path / "measured.json"
+
+    done = run(*beside, "--only", "batch-8", "--rounds", "2", "--json", str(told))
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+    [pair] = json.loads(told.read_text())
+    assert 2 == len(pair["one"]) == len(pair["other"])
