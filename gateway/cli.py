@@ -20,6 +20,7 @@ import click
 
 from gateway import __version__, app
 from gateway.auth import digest_text
+from gateway.checks import dialects, find_problems, tenants_of, validate
 from gateway.config import Section, read
 from gateway.errors import ConfigError, StoreError
 from gateway.export import cloudevent
@@ -77,10 +78,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 @main.command()
 @_config
 def check(path: Path) -> None:
-    """Report every fault of a configuration file."""
+    """Report every problem of a configuration file."""
     settings = _settings(path)
-    tenants = sum(len(app.tenants_of(settings[dialect])) for dialect in app.dialects())
-    click.echo(f"{path}: good; {tenants} tenants.", err=True)
+    tenants = sum(len(tenants_of(settings[dialect])) for dialect in dialects())
+    click.echo(f"{path}: OK, {tenants} tenants", err=True)
 
 
 @main.command()
@@ -92,7 +93,7 @@ def token() -> None:
     click.echo(digest_text(made))
 
 
-class Moment(click.ParamType[int]):
+class Timestamp(click.ParamType[int]):
     """A time as text, read as microseconds since 1970 UTC; a day alone is its midnight."""
 
     name = "TIME"
@@ -107,11 +108,11 @@ class Moment(click.ParamType[int]):
 
 @main.command()
 @_config
-@click.option("--dialect", type=click.Choice(sorted(app.dialects())), help="Only this dialect.")
+@click.option("--dialect", type=click.Choice(sorted(dialects())), help="Only this dialect.")
 @click.option("--tenant", help="Only this tenant.")
 @click.option("--kind", help=f"Only this kind; {Kind.REJECTED} shows the quarantine.")
-@click.option("--since", type=Moment(), help="Only what was received at or after this time.")
-@click.option("--until", type=Moment(), help="Only what was received before this time.")
+@click.option("--since", type=Timestamp(), help="Only what was received at or after this time.")
+@click.option("--until", type=Timestamp(), help="Only what was received before this time.")
 @click.option(
     "--after",
     type=click.IntRange(0, 2**63 - 1),
@@ -119,7 +120,7 @@ class Moment(click.ParamType[int]):
     metavar="SEQ",
     help="Only what follows this sequence.",
 )
-@click.option("--limit", type=click.IntRange(min=0), help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N records.")
 def export(path: Path, **wanted: Any) -> None:
     """Write stored records as CloudEvents 1.0, one JSON object a line.
 
@@ -152,8 +153,8 @@ async def _export(url: str, wanted: Selection) -> None:
 
 def _settings(path: Path) -> Section:
     try:
-        settings = read(path, app.dialects(), app.faults)
-        app.check(settings, str(path))
+        settings = read(path, dialects(), find_problems)
+        validate(settings, str(path))
     except ConfigError as error:
         for problem in error.problems:
             where = f"{error.file}: {problem.path}" if problem.path else error.file

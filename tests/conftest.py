@@ -16,7 +16,8 @@ import aiohttp
 import pytest
 
 from gateway.adapters import ADAPTERS
-from gateway.app import Gateway, check, dialects
+from gateway.app import Gateway
+from gateway.checks import dialects, validate
 from gateway.config import resolve
 from gateway.export import cloudevent
 from gateway.store import Selection
@@ -134,7 +135,7 @@ def running(tmp_path: Path) -> Callable[..., Any]:
         defaults = {"store": {"url": f"sqlite:///{tmp_path}/events.db"}}
         document = merged(merged(CONFIG, defaults), changes or {})
         settings = resolve(document, dialects(adapters))
-        check(settings, "test", adapters)
+        validate(settings, "test", adapters)
         gateway = Gateway(settings, adapters)
         await gateway.start()
         try:

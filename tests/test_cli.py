@@ -55,11 +55,11 @@ async def filled(folder: Path) -> Path:
     return folder
 
 
-def test_check_says_that_a_configuration_is_good(folder):
+def test_check_says_ok_and_counts_the_tenants(folder):
     done = command("check", "--config", "config.toml", cwd=folder)
 
     assert [0, ""] == [done.returncode, done.stdout]
-    assert "config.toml: good; 4 tenants." == done.stderr.strip()
+    assert "config.toml: OK, 4 tenants" == done.stderr.strip()
 
 
 def test_check_reports_every_fault_with_file_path_and_nearest_name_and_exits_78(folder):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from marshmallow import Schema, fields, missing
 
-from gateway.app import check, dialects
+from gateway.checks import dialects, validate
 from gateway.config import Section, read, resolve
 from gateway.errors import ConfigError
 from schemas.config import schema
@@ -66,7 +66,7 @@ def test_every_option_says_what_it_means(path):
 def test_the_example_is_a_good_configuration(monkeypatch):
     monkeypatch.chdir(ROOT)
     settings = read(EXAMPLE, dialects())
-    check(settings, str(EXAMPLE))
+    validate(settings, str(EXAMPLE))
 
     assert "127.0.0.1:8080" == settings.server.listen
 
@@ -80,7 +80,7 @@ def test_the_example_identifies_its_application_by_64_characters():
 def faults(changes: dict[str, Any]) -> dict[str, str]:
     """What is wrong with the test configuration so changed: messages by path."""
     with pytest.raises(ConfigError) as error:
-        check(resolve(merged(CONFIG, changes), dialects(), "c.toml"), "c.toml")
+        validate(resolve(merged(CONFIG, changes), dialects(), "c.toml"), "c.toml")
     assert "c.toml" == error.value.file
     return {problem.path: problem.message for problem in error.value.problems}
 
@@ -296,6 +296,6 @@ def test_settings_are_frozen_and_show_no_secret():
 )
 def test_what_two_tables_both_want_is_told(changes, path):
     with pytest.raises(ConfigError) as caught:
-        check(resolve(merged(CONFIG, changes), dialects()), "c.toml")
+        validate(resolve(merged(CONFIG, changes), dialects()), "c.toml")
 
     assert [path] == [problem.path for problem in caught.value.problems]

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.adapter import Head
 from gateway.adapters import ADAPTERS
-from gateway.app import check, dialects
+from gateway.checks import dialects, validate
 from gateway.config import resolve
 from gateway.errors import ConfigError, Reason, Refusal
 from tests.conftest import CONFIG, GOLDEN, merged
@@ -109,7 +109,7 @@ async def test_the_others_speak_as_before(four):
 
 def faults(changes: dict[str, Any]) -> dict[str, str]:
     with pytest.raises(ConfigError) as error:
-        check(resolve(merged(merged(CONFIG, TINY), changes), dialects(FOUR)), "c.toml", FOUR)
+        validate(resolve(merged(merged(CONFIG, TINY), changes), dialects(FOUR)), "c.toml", FOUR)
     return {problem.path: problem.message for problem in error.value.problems}
 
 

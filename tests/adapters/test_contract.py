@@ -8,7 +8,7 @@ import pytest
 
 from gateway.adapter import STATUS, Head, Ingest
 from gateway.adapters import ADAPTERS
-from gateway.app import dialects
+from gateway.checks import dialects
 from gateway.config import resolve
 from gateway.errors import Reason, Refusal
 from tests.adapters.speakers import SPEAKERS

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.adapters import ADAPTERS
-from gateway.app import dialects
+from gateway.checks import dialects
 from gateway.config import resolve
 from gateway.web.routes import Routes, decode_segment, normal
 from tests.adapters.speakers import REPORT

@@ -1,0 +1,100 @@
+"""Checks of a configuration that only the parts themselves can make."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gateway.adapter import Adapter, Credential
+from gateway.adapters import ADAPTERS
+from gateway.auth import digest_of
+from gateway.config import Section
+from gateway.errors import ConfigError
+from gateway.stores import STORES, scheme_of
+from gateway.stores.sqlite import path_of
+from schemas import Problem, Strict
+from schemas.config import split_address
+
+AdapterClasses = Sequence[type[Adapter]]
+
+
+def dialects(adapters: AdapterClasses = ADAPTERS) -> dict[str, type[Strict]]:
+    """The schema of each dialect's table in the configuration."""
+    return {adapter.dialect: adapter.options for adapter in adapters}
+
+
+def find_problems(name: str, table: Section, adapters: AdapterClasses = ADAPTERS) -> list[Problem]:
+    """The problems of the table *name* that only its adapter or its store can find."""
+    if name == "store":
+        return _store_problems(table.url)
+    problems: list[Problem] = []
+    for adapter in adapters:
+        if adapter.dialect == name:
+            problems.extend(_credential_problems(adapter(table)))
+    return problems
+
+
+def validate(settings: Section, file: str, adapters: AdapterClasses = ADAPTERS) -> None:
+    """Check every table by `find_problems`, then look for resources that two tables claim.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems = [
+        problem.prefixed(name)
+        for name in settings
+        for problem in find_problems(name, settings[name], adapters)
+    ]
+    problems += [] if problems else _clashes(settings)
+    if problems:
+        raise ConfigError(file, problems)
+
+
+def _clashes(settings: Section) -> Iterator[Problem]:
+    """Resources claimed by two tables."""
+    url = settings.store.url
+    if scheme_of(url) == "sqlite" and spool_path(settings).absolute() == path_of(url).absolute():
+        yield Problem("spool.path", "This is the store's file; the spool needs one of its own.")
+    public, ops = settings.server.listen, settings.ops.listen
+    if split_address(public) == split_address(ops) and split_address(ops)[1]:
+        yield Problem("ops.listen", "The public listener has this address.")
+
+
+def _credential_problems(adapter: Adapter) -> Iterator[Problem]:
+    seen: dict[bytes, Credential] = {}
+    for credential in adapter.credentials():
+        try:
+            first = seen.setdefault(digest_of(credential.secret), credential)
+        except ValueError as error:
+            yield Problem("", str(error))
+            continue
+        if (first.tenants, first.detail) != (credential.tenants, credential.detail):
+            owners = [", ".join(one.tenants) for one in (first, credential)]
+            yield Problem(
+                "", f"The same credential is given twice, to '{owners[0]}' and to '{owners[1]}'."
+            )
+
+
+def _store_problems(url: str) -> list[Problem]:
+    scheme = scheme_of(url)
+    if scheme not in STORES:
+        return [Problem("url", f"Unknown scheme '{scheme}'; known here: {', '.join(STORES)}.")]
+    try:
+        _data_dir(url)
+    except ValueError as error:
+        return [Problem("url", str(error))]
+    return []
+
+
+def _data_dir(url: str) -> Path:
+    return path_of(url).parent if scheme_of(url) == "sqlite" else Path()
+
+
+def spool_path(settings: Section) -> Path:
+    """The spool's file: as configured, else beside the store."""
+    path = settings.spool.path
+    return Path(path) if path else _data_dir(settings.store.url) / "spool.db"
+
+
+def tenants_of(table: Section) -> list[Section]:
+    """The tenants that a dialect's table configures, whatever that dialect calls them."""
+    lists = [table[name] for name in table if isinstance(table[name], tuple)]
+    return [one for found in lists for one in found if isinstance(one, Section) and "tenant" in one]
