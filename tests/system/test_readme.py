@@ -131,13 +131,6 @@ def test_commands_pasted_in_order_give_the_answers_that_are_shown(reader: Reader
             assert answer == given, command
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_every_link_leads_somewhere(page: Path):
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
-
-    assert [] == [link for link in links if not (page.parent / link).exists()]
-
-
 def _constant(lines: str) -> list[dict[str, Any]]:
     events = [json.loads(line) for line in lines.splitlines()]
     return [{k: v for k, v in event.items() if k not in _VARYING} for event in events]
