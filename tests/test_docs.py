@@ -10,9 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 PAGES = sorted(
-    path
-    for pattern in ("*.md", "docs/**/*.md", "deploy/*.md")
-    for path in ROOT.glob(pattern)
+    path for pattern in ("*.md", "docs/**/*.md", "deploy/*.md") for path in ROOT.glob(pattern)
 )
 WIDTH = 100
 
