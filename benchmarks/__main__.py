@@ -1,18 +1,18 @@
 """Measure the gateway beside the floors of HTTP and disk, or beside another checkout."""
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from benchmarks import compare, floors, machine
 from benchmarks.compare import Pair, Side
-from benchmarks.rows import ROWS, Result, Row, measure
-from benchmarks.server import Checkout, this_checkout
+from benchmarks.load import Figures
+from benchmarks.rows import ROWS, Row, measure
+from benchmarks.server import Checkout, checkout, this_checkout
 from benchmarks.table import aligned, checked, middle, spread
 
 
@@ -21,15 +21,14 @@ class Line:
     """A row's measurements, round by round, each beside its floors."""
 
     row: Row
-    bare: list[floors.Bare] = field(default_factory=list)
+    bare: list[Figures] = field(default_factory=list)
     disk: list[float] = field(default_factory=list)
-    gateway: list[Result] = field(default_factory=list)
+    gateway: list[Figures] = field(default_factory=list)
 
     @property
     def faults(self) -> list[str]:
         """What was not as it should be."""
-        bare = [fault for one in self.bare for fault in one.figures.faults]
-        return bare + [fault for one in self.gateway for fault in one.faults]
+        return [fault for one in (*self.bare, *self.gateway) for fault in one.faults]
 
     def measure(self, checkout: Checkout, bare: floors.BareServer, seconds: float) -> None:
         """Add a round."""
@@ -47,8 +46,8 @@ class Line:
 _Measured = TypeVar("_Measured", Line, Pair)
 
 _COLUMNS = (
-    *("", "events/s", "x bare", "by CPU", "x disk", "us CPU/event", "p50 ms", "p99 ms", "max ms"),
-    *("lag ms", "peak MiB", "bytes/event", "events/fsync", "checked", ""),
+    *("", "events/s", "us CPU/event", "x bare", "by CPU", "x disk", "p50 ms", "p99 ms", "max ms"),
+    *("peak MiB", "checked", ""),
 )
 
 
@@ -59,44 +58,34 @@ def table(lines: Sequence[Line]) -> str:
 
 def _cells(line: Line) -> tuple[str, ...]:
     results = line.gateway
-
-    def each(read: Callable[[Result], float], form: str = ",.0f") -> str:
-        return middle(map(read, results), form)
-
-    def most(read: Callable[[Result], float], form: str = ",.0f") -> str:
-        return format(max(map(read, results)), form)
-
     beside = list(zip(results, line.bare, line.disk, strict=True))
     return (
         line.row.name,
         spread([one.rate for one in results]),
-        middle((one.rate / bare.figures.rate for one, bare, _ in beside), ".2f"),
-        middle((bare.cpu / one.cpu for one, bare, _ in beside if one.cpu), ".2f"),
-        middle((one.rate / disk for one, _, disk in beside), ".2f"),
-        each(lambda one: one.cpu, ".1f"),
-        each(lambda one: one.figures.p50, ".1f"),
-        each(lambda one: one.figures.p99, ".1f"),
-        most(lambda one: one.figures.worst, ".1f"),
-        most(lambda one: one.cost.lag, ".1f"),
-        most(lambda one: one.cost.peak),
-        each(lambda one: one.cost.written / max(one.events, 1)),
-        each(lambda one: one.events / max(one.cost.commits, 1)),
+        middle([one.cpu for one in results], ".1f"),
+        middle([one.rate / bare.rate for one, bare, _ in beside], ".2f"),
+        middle([bare.cpu / max(one.cpu, 1e-9) for one, bare, _ in beside], ".2f"),
+        middle([one.rate / disk for one, _, disk in beside], ".2f"),
+        middle([one.p50 for one in results], ".1f"),
+        middle([one.p99 for one in results], ".1f"),
+        format(max(one.worst for one in results), ".1f"),
+        format(max(one.peak for one in results), ".0f"),
         *checked(line.row.title, line.faults),
     )
 
 
 _NOTE = """
-x bare: events/s over requests/s of a bare aiohttp handler. by CPU: the CPU time of a bare request
-over that of an event. x disk: events/s over rows/s of a bare executemany. Several rounds: medians
-(least-greatest); max, lag and peak are the worst. lag is the bound of a histogram's bucket."""
+x bare: events/s over requests/s of a bare aiohttp handler. by CPU: the CPU of a bare request over
+that of an event. x disk: events/s over rows/s of a bare executemany. Several rounds: medians
+(least-greatest), and of max and peak the worst."""
 
 
 def _beside_floors(rows: Sequence[Row], options: argparse.Namespace) -> Sequence[Line]:
-    lines, checkout = [Line(row) for row in rows], this_checkout()
-    print(f"gateway   {checkout.description}", flush=True)
+    lines, this = [Line(row) for row in rows], this_checkout()
+    print(f"gateway   {this.description}", flush=True)
     with floors.bare_server() as bare:
         for line in _rounds(lines, options.rounds or 1):
-            line.measure(checkout, bare, options.seconds)
+            line.measure(this, bare, options.seconds)
     print(f"\n{table(lines)}\n{_NOTE}")
     return lines
 
@@ -121,7 +110,7 @@ def _beside_another(rows: Sequence[Row], options: argparse.Namespace) -> Sequenc
 def _sides(options: argparse.Namespace) -> Iterator[tuple[Side, Side]]:
     this = this_checkout()
     if options.against:
-        other = Checkout.at(options.against, options.against / ".venv/bin/python")
+        other = checkout(options.against, options.against / ".venv/bin/python")
         yield Side("this", this), Side("other", other)
         return
     with machine.scratch() as folder:
@@ -150,9 +139,6 @@ def main() -> int:
     except machine.Unfit as error:
         print(error, file=sys.stderr)
         return 2
-    if options.json:
-        plain = [{**asdict(line), "row": line.row.name} for line in lines]
-        options.json.write_text(json.dumps(plain, indent=1) + "\n")
     return 1 if any(line.faults for line in lines) else 0
 
 
@@ -168,7 +154,6 @@ def _options() -> argparse.Namespace:
     sides.add_argument("--against", type=Path, metavar="DIR", help=against)
     stored = "an empty store in turns with one that holds N events; prints ratios"
     sides.add_argument("--stored", type=int, metavar="N", help=stored)
-    add("--json", type=Path, metavar="FILE", help="write every measurement there too")
     return parser.parse_args()
 
 

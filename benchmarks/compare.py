@@ -9,15 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import payload
-from benchmarks.load import drive
+from benchmarks.load import Figures, drive
 from benchmarks.machine import scratch
-from benchmarks.rows import Result, Row, logspace, measure
-from benchmarks.server import Checkout, Server, last_sequence
+from benchmarks.rows import Row, logspace, measure
+from benchmarks.server import Checkout, running_gateway, stored
 from benchmarks.table import aligned, checked, middle, spread
-
-_FILLING = 500
-"""Events of a batch that fills a store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +24,7 @@ class Side:
     checkout: Checkout
     folder: Path | None = None
 
-    def measure(self, row: Row, seconds: float) -> Result:
+    def measure(self, row: Row, seconds: float) -> Figures:
         """One measurement of *row*."""
         with ExitStack() as stack:
             folder = self.folder or stack.enter_context(scratch())
@@ -40,8 +36,8 @@ class Pair:
     """A row's measurements on both sides, round by round."""
 
     row: Row
-    one: list[Result] = field(default_factory=list)
-    other: list[Result] = field(default_factory=list)
+    one: list[Figures] = field(default_factory=list)
+    other: list[Figures] = field(default_factory=list)
 
     @property
     def faults(self) -> list[str]:
@@ -57,10 +53,9 @@ class Pair:
 
 def fill(folder: Path, checkout: Checkout, events: int) -> None:
     """Let the gateway of *checkout* store *events* events, or a few more, in *folder*."""
-    load = logspace(8, payload.logspace_short(), _FILLING)
-    with Server(folder, checkout) as server:
-        while last_sequence(folder / "events.db") < events:
-            drive(load, server.url, 5, folder)
+    with running_gateway(folder, checkout) as server:
+        while stored(folder) < events:
+            drive(logspace(500), server.url, server.pid, 5, folder)
 
 
 def table(pairs: Sequence[Pair], sides: tuple[Side, Side]) -> str:
@@ -81,10 +76,7 @@ def table(pairs: Sequence[Pair], sides: tuple[Side, Side]) -> str:
                 spread([a.rate / max(b.rate, 1e-9) for a, b in both], ".3f"),
                 *(middle((r.cpu for r in results), ".2f") for results in (pair.one, pair.other)),
                 spread([b.cpu / max(a.cpu, 1e-9) for a, b in both], ".3f"),
-                *(
-                    middle((r.figures.p99 for r in results), ".1f")
-                    for results in (pair.one, pair.other)
-                ),
+                *(middle((r.p99 for r in results), ".1f") for results in (pair.one, pair.other)),
                 *checked(pair.row.title, pair.faults),
             )
         )

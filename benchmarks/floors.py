@@ -21,18 +21,10 @@ from aiohttp import web
 
 from benchmarks import payload
 from benchmarks.load import Figures, Load, drive
-from benchmarks.machine import ROOT, cpu_seconds, on_server_core
+from benchmarks.machine import ROOT, on_server_core
 
 _GROUP = 1000
 """Rows of one transaction on the floor of storage."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bare:
-    """One measurement of the floor of HTTP; `cpu` is the server's microseconds a request."""
-
-    figures: Figures
-    cpu: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +34,11 @@ class BareServer:
     url: str
     pid: int
 
-    def measure(self, connections: int, seconds: float, folder: Path) -> Bare:
+    def measure(self, connections: int, seconds: float, folder: Path) -> Figures:
         """Drive it with single Moesif events; *folder* takes the script."""
         headers = {"X-Moesif-Application-Id": "a" * 60, "Content-Type": "application/json"}
         load = Load("/v1/events", headers, payload.moesif(), connections)
-        before = cpu_seconds(self.pid)
-        figures = drive(load, self.url, seconds, folder)
-        used = cpu_seconds(self.pid) - before
-        return Bare(figures, used * 1e6 / max(figures.requests, 1))
+        return drive(load, self.url, self.pid, seconds, folder)
 
 
 @contextmanager
@@ -89,35 +78,26 @@ async def _serve() -> None:
     await asyncio.Event().wait()
 
 
-def _serve_on_the_loop_of_the_gateway() -> None:
-    new_loop = import_module("uvloop").new_event_loop if find_spec("uvloop") else None
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(_serve())
-
-
+# What the gateway stores of an event, with SQLite's defaults and without an index.
 _TABLE = """
+PRAGMA journal_mode=WAL;
+PRAGMA synchronous=FULL;
 CREATE TABLE event (
-    seq INTEGER PRIMARY KEY, id BLOB, dialect TEXT, tenant TEXT, kind TEXT, type TEXT, subject TEXT,
-    time INTEGER, received_at INTEGER, client_address TEXT, key BLOB, data TEXT
+    seq INTEGER PRIMARY KEY, dialect TEXT, tenant TEXT, kind TEXT, type TEXT, subject TEXT,
+    time INTEGER, received_at INTEGER, client_address TEXT, id BLOB, key BLOB, data TEXT
 )
 """
-_INSERT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO event VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def _fill(folder: Path, seconds: float) -> float:
-    # What the gateway stores of an event, with SQLite's defaults and without an index.
     db = sqlite3.connect(folder / "floor.db", isolation_level=None)
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute(_TABLE)
-    template, count, spent = payload.moesif(), 0, 0.0
-    now = time.time_ns() // 1000
+    db.executescript(_TABLE)
+    template, count, spent, now = payload.moesif(), 0, 0.0, time.time_ns() // 1000
+    names = ("moesif", "acme", "api_call", "POST", "my_user_id", now, now, "127.0.0.1")
     while spent < seconds:
-        rows = []
-        for seq in range(count + 1, count + _GROUP + 1):
-            text = template.replace(payload.MARK, payload.new_id())
-            names = ("moesif", "acme", "api_call", "POST", "my_user_id", now, now, "127.0.0.1")
-            rows.append((seq, os.urandom(16), *names, os.urandom(16), text))
+        texts = [template.replace(payload.MARK, payload.new_id()) for _ in range(_GROUP)]
+        rows = [(*names, os.urandom(16), os.urandom(16), text) for text in texts]
         # Making the rows is not the disk's work.
         started = time.perf_counter()
         db.execute("BEGIN IMMEDIATE")
@@ -131,6 +111,9 @@ def _fill(folder: Path, seconds: float) -> float:
 
 if __name__ == "__main__":
     if sys.argv[1] == "http":
-        _serve_on_the_loop_of_the_gateway()
+        # On the same event loop as the gateway.
+        new_loop = import_module("uvloop").new_event_loop if find_spec("uvloop") else None
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(_serve())
     else:
         print(_fill(Path(sys.argv[2]), float(sys.argv[3])))

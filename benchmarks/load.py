@@ -11,13 +11,13 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
 from benchmarks import payload
-from benchmarks.machine import on_client_core
+from benchmarks.machine import cpu_seconds, on_client_core, peak_memory
 
 REPEATED = 10
 """Events of each batch that repeat the batch before, where a load has duplicates."""
@@ -58,19 +58,20 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What wrk saw; latencies are in milliseconds. `faults` says what went wrong, if anything."""
+    """What a load took. Latencies are in milliseconds, `rate` is answered events a second.
+
+    `cpu` is microseconds of the server's CPU for each event, `peak` its memory in MiB.
+    `faults` says what went wrong, if anything.
+    """
 
     requests: int
-    seconds: float
+    rate: float
+    cpu: float
+    peak: float
     p50: float
     p99: float
     worst: float
-    faults: Sequence[str] = ()
-
-    @property
-    def rate(self) -> float:
-        """Requests answered a second."""
-        return self.requests / self.seconds
+    faults: tuple[str, ...]
 
 
 _SCRIPT = """
@@ -110,15 +111,15 @@ function done(summary, latency, requests)
   local e = summary.errors
   io.write(string.format(
     '\\nBENCH {"requests":%%d,"us":%%d,"p50":%%.1f,"p99":%%.1f,"max":%%.1f,'
-    .. '"status":%%d,"broken":%%d,"timeout":%%d}\\n',
+    .. '"refused":%%d,"broken":%%d,"timeouts":%%d}\\n',
     summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
     latency.max, e.status, e.connect + e.read + e.write, e.timeout))
 end
 """
 
 
-def drive(load: Load, url: str, seconds: float, folder: Path) -> Figures:
-    """Send *load* to *url* for *seconds*; *folder* takes the script."""
+def drive(load: Load, url: str, pid: int, seconds: float, folder: Path) -> Figures:
+    """Send *load* to *url*, which process *pid* serves; *folder* takes the script."""
     script, request = folder / "load.lua", folder / "request"
     request.write_bytes(load.request())
     words: dict[str, object] = {
@@ -132,31 +133,38 @@ def drive(load: Load, url: str, seconds: float, folder: Path) -> Figures:
     # wrk takes whole seconds only; a signal ends it in good order before.
     wrk = ["wrk", "-t", "1", "-c", str(load.connections), "-d", f"{ceil(seconds) + 1}s"]
     command = on_client_core([*wrk, "--timeout", "20s", "-s", str(script), url])
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before, client_before = cpu_seconds(pid), _children_seconds()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=60)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    for line in told.splitlines():
+        output, _ = process.communicate(timeout=60)
+    used, client_used = cpu_seconds(pid) - before, _children_seconds() - client_before
+    for line in output.splitlines():
         if line.startswith("BENCH "):
-            return _figures(json.loads(line.removeprefix("BENCH ")), used)
-    raise RuntimeError(f"wrk ended with {process.returncode} and no figures: {told[-2000:]}")
-
-
-def _figures(told: Mapping[str, float], used: float) -> Figures:
-    words = {"status": "not 2xx", "broken": "broken connections", "timeout": "timeouts"}
-    faults = [f"{told[name]:.0f} {word}" for name, word in words.items() if told[name]]
-    if used * 1e6 > 0.9 * told["us"]:
+            told = json.loads(line.removeprefix("BENCH "))
+            break
+    else:
+        raise RuntimeError(f"wrk ended with {process.returncode} and no figures: {output[-2000:]}")
+    took, events = told["us"] / 1e6, told["requests"] * load.events
+    faults = [f"{told[what]} {what}" for what in ("refused", "broken", "timeouts") if told[what]]
+    if not events:
+        faults.append("no answer")
+    if client_used > 0.9 * took:
         faults.append("wrk was the limit")
     return Figures(
-        requests=int(told["requests"]),
-        seconds=told["us"] / 1e6,
+        requests=told["requests"],
+        rate=events / took,
+        cpu=used * 1e6 / max(events, 1),
+        peak=peak_memory(pid),
         p50=told["p50"] / 1e3,
         p99=told["p99"] / 1e3,
         worst=told["max"] / 1e3,
         faults=tuple(faults),
     )
+
+
+def _children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -51,6 +51,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(told[11]) + int(told[12])) / _TICKS
 
 
+def peak_memory(pid: int) -> float:
+    """The most memory that a process has used until now, in MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+
+
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A new folder on the disk of the checkout, deleted afterwards."""
@@ -60,7 +66,7 @@ def scratch() -> Iterator[Path]:
 
 
 def check(bytes_needed: int) -> None:
-    """Return if the benchmark can run here; root gets wrk installed.
+    """Return if the benchmark can run here.
 
     Raises:
         Unfit: something is missing.
@@ -69,24 +75,14 @@ def check(bytes_needed: int) -> None:
         raise Unfit("The benchmark reads /proc and needs Linux, e.g. in a container.")
     FOLDER.mkdir(exist_ok=True)
     need_disk(FOLDER, bytes_needed)
-    if shutil.which("wrk") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        print("Installing wrk ...", file=sys.stderr, flush=True)
-        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "wrk"]):
-            subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
     if shutil.which("wrk") is None:
         raise Unfit("wrk, the load generator, is missing: apt-get install wrk.")
 
 
 def filesystem(path: Path) -> str:
-    """The type of the filesystem that holds *path*, as the kernel names it."""
-    best, kind = "", "unknown"
-    resolved = path.resolve()
-    for line in Path("/proc/mounts").read_text().splitlines():
-        _, mount, found, *_ = line.split()
-        # Of two mounts on one point the later one is seen.
-        if resolved.is_relative_to(mount) and len(mount) >= len(best):
-            best, kind = mount, found
-    return kind
+    """The type of the filesystem that holds *path*."""
+    command = ["findmnt", "--noheadings", "--output", "FSTYPE", "--target", str(path)]
+    return str(subprocess.check_output(command, text=True)).strip()
 
 
 def need_disk(path: Path, needed: int) -> None:
