@@ -8,8 +8,7 @@ from gateway.adapters import ADAPTERS
 from gateway.auth import digest_of
 from gateway.config import Section
 from gateway.errors import ConfigError
-from gateway.stores import STORES, scheme_of
-from gateway.stores.sqlite import path_of
+from gateway.stores import files_of, folder_of
 from schemas import Problem, Strict
 from schemas.config import split_address
 
@@ -50,8 +49,8 @@ def validate(settings: Section, file: str, adapters: AdapterClasses = ADAPTERS) 
 
 def _clashes(settings: Section) -> Iterator[Problem]:
     """Resources claimed by two tables."""
-    url = settings.store.url
-    if scheme_of(url) == "sqlite" and spool_path(settings).absolute() == path_of(url).absolute():
+    taken = [path.absolute() for path in files_of(settings.store.url)]
+    if spool_path(settings).absolute() in taken:
         yield Problem("spool.path", "This is the store's file; the spool needs one of its own.")
     public, ops = settings.server.listen, settings.ops.listen
     if split_address(public) == split_address(ops) and split_address(ops)[1]:
@@ -74,24 +73,17 @@ def _credential_problems(adapter: Adapter) -> Iterator[Problem]:
 
 
 def _store_problems(url: str) -> list[Problem]:
-    scheme = scheme_of(url)
-    if scheme not in STORES:
-        return [Problem("url", f"Unknown scheme '{scheme}'; known here: {', '.join(STORES)}.")]
     try:
-        _data_dir(url)
+        files_of(url)
     except ValueError as error:
         return [Problem("url", str(error))]
     return []
 
 
-def _data_dir(url: str) -> Path:
-    return path_of(url).parent if scheme_of(url) == "sqlite" else Path()
-
-
 def spool_path(settings: Section) -> Path:
     """The spool's file: as configured, else beside the store."""
     path = settings.spool.path
-    return Path(path) if path else _data_dir(settings.store.url) / "spool.db"
+    return Path(path) if path else folder_of(settings.store.url) / "spool.db"
 
 
 def tenants_of(table: Section) -> list[Section]:

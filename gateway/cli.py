@@ -27,7 +27,7 @@ from gateway.export import cloudevent
 from gateway.ops.log import configure
 from gateway.record import Kind
 from gateway.store import Selection
-from gateway.stores import sqlite
+from gateway.stores import open_reader
 from schemas import times
 
 BAD_CONFIG = 78
@@ -140,14 +140,14 @@ def export(path: Path, **wanted: Any) -> None:
 
 
 async def _export(url: str, wanted: Selection) -> None:
-    try:
-        path = sqlite.path_of(url)
-    except ValueError:
-        raise StoreError(f"{url}: only an sqlite store can be read from outside.") from None
     out = sys.stdout.buffer
-    async with aclosing(sqlite.read(path, wanted)) as records:
-        async for sequence, record in records:
-            out.write(cloudevent(sequence, record) + b"\n")
+    reader = await open_reader(url)
+    try:
+        async with aclosing(reader.read(wanted)) as records:
+            async for sequence, record in records:
+                out.write(cloudevent(sequence, record) + b"\n")
+    finally:
+        await reader.close()
     out.flush()
 
 

@@ -1,6 +1,6 @@
 """The contract of a store, in words that every store is tested against."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -57,7 +57,20 @@ class Appender(Protocol):
         """
 
 
-class Store(Appender, Documents, Protocol):
+class Reader(Protocol):
+    """Reads what a store holds, beside whoever writes it."""
+
+    def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
+        """Each selected record with its sequence, in order, as of the start of the reading.
+
+        Reading never stops a write. Raises StoreError.
+        """
+
+    async def close(self) -> None:
+        """Give everything back. Safe to call twice."""
+
+
+class Store(Appender, Documents, Reader, Protocol):
     """Keeps records for good, numbers them, and says what became of each.
 
     Every text comes back as it went in: any Unicode except lone surrogates in
@@ -78,12 +91,3 @@ class Store(Appender, Documents, Protocol):
 
     async def probe(self) -> None:
         """Return if a write would be durable now; raises StoreError otherwise."""
-
-    def read(self, wanted: Selection) -> AsyncIterator[tuple[int, EventRecord]]:
-        """Each selected record with its sequence, in order, as of the start of the reading.
-
-        ParseResult never stops a write. Raises StoreError.
-        """
-
-    async def close(self) -> None:
-        """Give everything back. Safe to call twice."""

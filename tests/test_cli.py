@@ -197,7 +197,7 @@ def test_export_of_a_store_that_is_in_no_file_says_so(folder):
 
     done = command("export", cwd=folder)
     assert 69 == done.returncode
-    assert "memory:: only an sqlite store can be read from outside." in done.stderr
+    assert "memory: can only be read by the gateway that holds it." in done.stderr
 
 
 @pytest.fixture

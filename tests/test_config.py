@@ -175,9 +175,9 @@ def test_every_name_that_names_nothing_is_told():
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("postgres://x", "Unknown scheme 'postgres'; known here: sqlite, memory."),
-        ("sqlite:///", "Wants sqlite:///FILE"),
-        ("sqlite://x", "Wants sqlite:///FILE"),
+        ("postgres://x", "Unknown scheme 'postgres'; supported: sqlite, memory."),
+        ("sqlite:///", "Expected sqlite:///FILE"),
+        ("sqlite://x", "Expected sqlite:///FILE"),
     ],
 )
 def test_a_store_that_there_is_not_is_a_fault(url, why):

@@ -1,8 +1,10 @@
-"""The architecture: who may import whom."""
+"""The architecture: who may import whom, and what is loaded."""
 
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import ROOT
 
@@ -15,3 +17,48 @@ def test_the_import_contracts_are_kept():
 
     assert 0 == done.returncode, done.stdout
     assert "0 broken" in done.stdout
+
+
+LOADED = """
+import asyncio, sys
+from gateway import cli
+from gateway.app import Gateway
+from gateway.checks import dialects, validate
+from gateway.config import resolve
+
+async def main():
+    settings = resolve({
+        "store": {"url": sys.argv[1]},
+        "spool": {"path": sys.argv[2]},
+        "server": {"listen": "127.0.0.1:0"},
+        "ops": {"listen": "127.0.0.1:0"},
+    }, dialects())
+    validate(settings, "test")
+    gateway = Gateway(settings)
+    await gateway.start()
+    await gateway.stop()
+    stores = {name for name in sys.modules if name.startswith("gateway.stores.")}
+    print(*sorted(stores | {"aiosqlite"} & sys.modules.keys()))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "loaded"),
+    [
+        # The spool is a database of its own, and needs none of what reads a store.
+        ("memory:", {"memory"}),
+        ("sqlite:///{folder}/events.db", {"sqlite", "keys", "reader", "aiosqlite"}),
+    ],
+)
+def test_a_gateway_loads_the_store_that_it_uses_and_no_other(tmp_path, url, loaded):
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, url.format(folder=tmp_path), tmp_path / "spool.db"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    always = {"database", "documents", "executor", "spool"}
+    assert always | loaded == {name.removeprefix("gateway.stores.") for name in done.stdout.split()}

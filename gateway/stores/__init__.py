@@ -1,27 +1,104 @@
-"""The stores, by the scheme of the URL that names one."""
+"""The stores, by the scheme of the URL that names one.
 
-from collections.abc import Awaitable, Callable, Mapping
+The module of a store is imported when a URL has its scheme, and not before.
+"""
 
-from gateway.store import Store
-from gateway.stores import memory, sqlite
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
 
-STORES: Mapping[str, Callable[[str, int], Awaitable[Store]]] = {
-    "sqlite": sqlite.open_store,
-    "memory": memory.open_store,
-}
-"""Each opens the store at a URL, keeping at most so many quarantined records."""
+from gateway.store import Reader, Store
 
 
-def scheme_of(url: str) -> str:
-    """The part of a store's URL before the colon."""
-    return url.partition(":")[0]
+class StoreType(Protocol):
+    """What the module of a store has."""
+
+    def files_of(self, url: str) -> Sequence[Path]:
+        """The files that nobody but this store may use; the first one's folder is the store's.
+
+        Raises:
+            ValueError: the URL is not of this store's form; says which form is.
+        """
+
+    async def open_store(self, url: str, max_rejected: int) -> Store:
+        """Open the store, keeping at most *max_rejected* quarantined records.
+
+        Raises:
+            StoreError: it cannot be opened.
+        """
+
+    async def open_reader(self, url: str) -> Reader:
+        """Open the store for reading only, beside a gateway that may be running.
+
+        Raises:
+            StoreError: it cannot be read from outside, or not now.
+        """
+
+
+# ruff: noqa: PLC0415 - a gateway loads the store that it uses, and no other
+
+
+def _sqlite() -> StoreType:
+    from gateway.stores import sqlite
+
+    return sqlite
+
+
+def _memory() -> StoreType:
+    from gateway.stores import memory
+
+    return memory
+
+
+STORES: Mapping[str, Callable[[], StoreType]] = {"sqlite": _sqlite, "memory": _memory}
+
+
+def store_type(url: str) -> StoreType:
+    """The kind of store that *url* names.
+
+    Raises:
+        ValueError: no store has that scheme.
+    """
+    scheme = url.partition(":")[0]
+    if scheme not in STORES:
+        raise ValueError(f"Unknown scheme '{scheme}'; supported: {', '.join(STORES)}.")
+    return STORES[scheme]()
+
+
+def files_of(url: str) -> Sequence[Path]:
+    """The files that nobody but the store at *url* may use.
+
+    Raises:
+        ValueError: no store has such a URL.
+    """
+    return store_type(url).files_of(url)
+
+
+def folder_of(url: str) -> Path:
+    """Where what belongs to the store at *url* is kept: its files' folder, or the working one.
+
+    Raises:
+        ValueError: no store has such a URL.
+    """
+    files = files_of(url)
+    return files[0].parent if files else Path()
 
 
 async def open_store(url: str, max_rejected: int) -> Store:
-    """Open the store that *url* names.
+    """Open the store at *url*, keeping at most *max_rejected* quarantined records.
 
     Raises:
-        KeyError: no store has that scheme.
+        ValueError: no store has such a URL.
         StoreError: the store cannot be opened.
     """
-    return await STORES[scheme_of(url)](url, max_rejected)
+    return await store_type(url).open_store(url, max_rejected)
+
+
+async def open_reader(url: str) -> Reader:
+    """Open the store at *url* for reading only, beside a gateway that may be running.
+
+    Raises:
+        ValueError: no store has such a URL.
+        StoreError: the store cannot be read.
+    """
+    return await store_type(url).open_reader(url)

@@ -1,25 +1,22 @@
-"""The one place that opens SQLite.
+"""The one place that opens SQLite for writing.
 
 Durable means WAL with ``synchronous=FULL``: every commit is fsynced before it
-returns. There is one read-write connection per file, held to by a lock, and
-readers open the file read-only: whoever writes knows in memory what is in the
-file, and SQLite before 3.51.3 can corrupt a WAL that two connections checkpoint
-at once.
+returns. There is one read-write connection per file, held to by a lock, on a
+thread of its own, and readers open the file read-only: whoever writes knows in
+memory what is in the file, and SQLite before 3.51.3 can corrupt a WAL that two
+connections checkpoint at once.
 """
 
-import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import aiosqlite
-
 from gateway.errors import StoreError
+from gateway.stores.executor import SerialExecutor
 
 T = TypeVar("T")
 
@@ -36,50 +33,67 @@ _PRAGMAS = (
 )
 
 
-class Database(aiosqlite.Connection):
-    """An aiosqlite connection that can run one function, a whole transaction, in one hop."""
+class Database:
+    """The read-write connection of one file, and the thread that alone uses it."""
 
-    claim: int | None = None
-    """The descriptor that holds the right to write, if this connection has it."""
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._executor = SerialExecutor(f"sqlite {path.name}")
+        self._connection: sqlite3.Connection | None = None
+        self._lock: int | None = None
+
+    async def open(self, migrations: Sequence[str], page_size: int) -> None:
+        """Open the file; on failure it is closed again. For the rest see `open_database`."""
+        try:
+            await self._executor.run(self._open, migrations, page_size)
+        except BaseException:
+            await self.close()
+            raise
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run *work* on the connection's thread.
+        """Run *work*, mostly a whole transaction, on the connection's thread.
 
         Raises:
             StoreError: SQLite could not do it (locked, full, unreadable, closed).
         """
+        if self._executor.closed:
+            raise StoreError(f"{self._path}: closed")
         try:
-            # aiosqlite has no public call for this, and a hop costs 70 microseconds.
-            result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
-        except (sqlite3.Error, ValueError) as error:
+            return await self._executor.run(work, self._connection)
+        except (sqlite3.Error, UnicodeError) as error:
             raise StoreError(f"{type(error).__name__}: {error}") from error
-        return result
 
     async def close(self) -> None:
-        """Close the connection, then let others write. Safe to call twice."""
+        """Do what was asked before, close the file, then let others write. Safe to call twice."""
+        await self._executor.close(self._release)
+
+    def _open(self, migrations: Sequence[str], page_size: int) -> None:
+        path = self._path
         try:
-            await super().close()
-        finally:
-            if self.claim is not None:
-                os.close(self.claim)
-                self.claim = None
-
-
-def _connect(target: str, *, page_size: int | None = None) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        target, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
-    try:
-        if page_size is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path.parent}: {error.strerror}") from error
+        self._lock = _lock_writer(path)
+        try:
+            self._connection = connection = sqlite3.connect(
+                uri_of(path, "rwc"), uri=True, timeout=BUSY_SECONDS, isolation_level=None
+            )
             connection.execute(f"PRAGMA page_size={page_size:d}")
             for pragma in _PRAGMAS:
                 connection.execute(pragma)
-        else:
-            connection.execute("PRAGMA query_only=ON")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+            _migrate(connection, path, migrations)
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: {error}") from error
+
+    def _release(self) -> None:
+        connection, self._connection = self._connection, None
+        lock, self._lock = self._lock, None
+        try:
+            if connection is not None:
+                connection.close()
+        finally:
+            if lock is not None:
+                os.close(lock)
 
 
 async def open_database(
@@ -93,37 +107,14 @@ async def open_database(
         StoreError: the file cannot be opened, is no database, has a newer schema,
             or belongs to another writer.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{path.parent}: {error.strerror}") from error
-    claim = _lock_writer(path)
-    try:
-        database = await _opened(path, lambda: _connect(_uri(path, "rwc"), page_size=page_size))
-    except BaseException:
-        os.close(claim)
-        raise
-    database.claim = claim
-    try:
-        await database.run(lambda connection: _migrate(connection, path, migrations))
-    except BaseException:
-        await database.close()
-        raise
+    database = Database(path)
+    await database.open(migrations, page_size)
     return database
 
 
-@asynccontextmanager
-async def open_reader(path: Path) -> AsyncIterator[Database]:
-    """Open *path* for reading only, beside whoever writes.
-
-    Raises:
-        StoreError: there is no such database, or it cannot be read.
-    """
-    database = await _opened(path, lambda: _connect(_uri(path, "ro")))
-    try:
-        yield database
-    finally:
-        await database.close()
+def uri_of(path: Path, mode: str) -> str:
+    """The URI that opens *path* in *mode*: ``ro``, ``rwc``."""
+    return f"file:{quote(str(path.absolute()))}?mode={mode}"
 
 
 def _lock_writer(path: Path) -> int:
@@ -141,21 +132,6 @@ def _lock_writer(path: Path) -> int:
         why = "another process writes it" if isinstance(error, BlockingIOError) else error.strerror
         raise StoreError(f"{path}: {why}") from error
     return descriptor
-
-
-async def _opened(path: Path, connect: Callable[[], sqlite3.Connection]) -> Database:
-    database = Database(connect, 64)
-    try:
-        await database
-    except sqlite3.Error as error:
-        # The connection's thread reports its end to this loop, which may be closed right after.
-        await asyncio.to_thread(database._thread.join)
-        raise StoreError(f"{path}: {error}") from error
-    return database
-
-
-def _uri(path: Path, mode: str) -> str:
-    return f"file:{quote(str(path.absolute()))}?mode={mode}"
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:

@@ -3,10 +3,12 @@
 It keeps the contract in full except durability, and forgets everything at exit.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
+from pathlib import Path
 
+from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
-from gateway.store import Selection, StoredDocument
+from gateway.store import Reader, Selection, StoredDocument
 
 
 class MemoryStore:
@@ -45,7 +47,7 @@ class MemoryStore:
     async def probe(self) -> None:
         return None
 
-    async def read(self, wanted: Selection) -> AsyncIterator[tuple[int, EventRecord]]:
+    async def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
         found = 0
         for sequence, record in list(self._events.items()):
             if found == wanted.limit:
@@ -81,6 +83,25 @@ def _selected(record: EventRecord, wanted: Selection) -> bool:
     )
 
 
+_URL = "memory:"
+
+
+def files_of(url: str) -> Sequence[Path]:
+    """As `gateway.stores.StoreType.files_of`: it has none."""
+    if url != _URL:
+        raise ValueError(f"Expected {_URL} and nothing more.")
+    return []
+
+
 async def open_store(url: str, max_rejected: int) -> MemoryStore:
     """Open a new, empty store; *url* is ``memory:``."""
     return MemoryStore(max_rejected)
+
+
+async def open_reader(url: str) -> Reader:
+    """Nothing outside the process can read a store in memory.
+
+    Raises:
+        StoreError: always.
+    """
+    raise StoreError(f"{url} can only be read by the gateway that holds it.")

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from gateway.stores.database import (
     insert_many,
     insert_statements,
     open_database,
-    open_reader,
     placeholders,
 )
 from gateway.stores.keys import KeyIndex
+from gateway.stores.reader import SqliteReader, open_sqlite_reader
 
 _COLUMNS = 10
 _APPEND = insert_statements(
@@ -30,13 +30,8 @@ _NEW_STREAM = "INSERT INTO stream (dialect, tenant, kind) VALUES (?, ?, ?)"
 _LAST = "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT seq FROM trimmed))"
 # The newest max_rejected stay; older ones go.
 _EXCESS = "SELECT seq FROM quarantine ORDER BY seq DESC LIMIT -1 OFFSET ?"
-# CROSS JOIN: events in order of seq first, whatever the filter; SQLite keeps that order.
-_READ = """
-SELECT seq, event.id, dialect, tenant, kind, type, subject, time, received_at, client_address,
-    event.key, data
-FROM event CROSS JOIN stream ON stream.id = event.stream WHERE seq > ?
-"""
 _PAGE = 500
+_PREFIX = "sqlite:///"
 
 
 def migrations() -> list[str]:
@@ -50,15 +45,23 @@ class SqliteStore:
     """Keeps records in the table ``event``, and knows their keys by a `KeyIndex`."""
 
     def __init__(
-        self, path: Path, database: Database, last: int, keys: KeyIndex, max_rejected: int
+        self,
+        path: Path,
+        database: Database,
+        reader: SqliteReader,
+        last: int,
+        keys: KeyIndex,
+        max_rejected: int,
     ) -> None:
         self.evicted = 0
         self._path = path
         self._database = database
+        self._reader = reader
         self._last = last
         self._keys = keys
         self._max_rejected = max_rejected
         self._streams: dict[tuple[str, str, str], int] = {}
+        self._closing: asyncio.Task[None] | None = None
         self._warming = asyncio.create_task(self._warm(), name="key-filter")
 
     async def _warm(self) -> None:
@@ -181,19 +184,17 @@ class SqliteStore:
 
         await self._database.run(work)
 
-    def read(self, wanted: Selection) -> AsyncIterator[tuple[int, EventRecord]]:
-        return read(self._path, wanted)
+    async def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
+        # A connection of its own: documents do not wait for a long reading.
+        reader = await open_sqlite_reader(self._path)
+        try:
+            async for found in reader.read(wanted):
+                yield found
+        finally:
+            await reader.close()
 
     async def get(self, dialect: str, tenant: str, name: str) -> StoredDocument | None:
-        def work(db: sqlite3.Connection) -> tuple[str, int] | None:
-            found: tuple[str, int] | None = db.execute(
-                "SELECT body, modified FROM document WHERE dialect=? AND tenant=? AND name=?",
-                (dialect, tenant, name),
-            ).fetchone()
-            return found
-
-        row = await self._database.run(work)
-        return None if row is None else StoredDocument(*row)
+        return await self._reader.get(dialect, tenant, name)
 
     async def put(self, dialect: str, tenant: str, name: str, body: str, now: int) -> None:
         row = (dialect, tenant, name, body, now)
@@ -206,17 +207,22 @@ class SqliteStore:
         await self._database.run(work)
 
     async def names(self, dialect: str, prefix: str) -> Sequence[tuple[str, str]]:
-        return await self._database.run(
-            lambda db: db.execute(
-                "SELECT tenant, name FROM document WHERE dialect=? AND substr(name, 1, ?)=?",
-                (dialect, len(prefix), prefix),
-            ).fetchall()
-        )
+        return await self._reader.names(dialect, prefix)
 
     async def close(self) -> None:
+        # A task of its own: who gives up waiting does not change the order.
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="close-store")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self._warming.cancel()
         await asyncio.gather(self._warming, return_exceptions=True)
-        await self._database.close()
+        try:
+            await self._reader.close()
+        finally:
+            # Last: only a connection that writes empties the WAL, once no other is open.
+            await self._database.close()
 
 
 def _quarantined(db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
@@ -228,52 +234,20 @@ def _quarantined(db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
     return found
 
 
-async def read(path: Path, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
-    """Read the store at *path*, whoever writes it now, up to what was there at the start.
-
-    Raises:
-        StoreError: there is no store, or it cannot be read.
-    """
-    conditions, values = _conditions(wanted)
-    sql = f"{_READ} AND seq <= ? {conditions} ORDER BY seq LIMIT {_PAGE}"
-    left = wanted.limit
-    async with open_reader(path) as reader:
-        [(end,)] = await reader.run(lambda db: db.execute(_LAST).fetchall())
-        after = wanted.after
-        while left is None or left > 0:
-            # A page at a time: no read transaction stays open to hold the WAL back.
-            bound = (after, end, *values)
-            rows = await reader.run(lambda db, bound=bound: db.execute(sql, bound).fetchall())  # type: ignore[misc]
-            for row in rows if left is None else rows[:left]:
-                yield row[0], EventRecord(*row[1:])
-            if len(rows) < _PAGE:
-                return
-            after = rows[-1][0]
-            left = None if left is None else left - len(rows)
-
-
-def _conditions(wanted: Selection) -> tuple[str, list[Any]]:
-    clauses = {
-        "dialect = ?": wanted.dialect,
-        "tenant = ?": wanted.tenant,
-        "kind = ?": wanted.kind,
-        "received_at >= ?": wanted.since,
-        "received_at < ?": wanted.until,
-    }
-    used = {clause: value for clause, value in clauses.items() if value is not None}
-    return "".join(f" AND {clause}" for clause in used), list(used.values())
-
-
 def path_of(url: str) -> Path:
     """The file that ``sqlite:///relative.db`` or ``sqlite:////absolute.db`` names.
 
     Raises:
         ValueError: the URL has another form.
     """
-    prefix = "sqlite:///"
-    if not url.startswith(prefix) or url == prefix:
-        raise ValueError("Wants sqlite:///FILE, or sqlite:////FILE for an absolute path.")
-    return Path(url[len(prefix) :])
+    if not url.startswith(_PREFIX) or url == _PREFIX:
+        raise ValueError("Expected sqlite:///FILE, or sqlite:////FILE for an absolute path.")
+    return Path(url[len(_PREFIX) :])
+
+
+def files_of(url: str) -> Sequence[Path]:
+    """As `gateway.stores.StoreType.files_of`."""
+    return [path_of(url)]
 
 
 async def open_store(url: str, max_rejected: int) -> SqliteStore:
@@ -288,7 +262,18 @@ async def open_store(url: str, max_rejected: int) -> SqliteStore:
     try:
         [(last,)] = await database.run(lambda db: db.execute(_LAST).fetchall())
         keys = await database.run(KeyIndex)
+        reader = await open_sqlite_reader(path)
     except BaseException:
         await database.close()
         raise
-    return SqliteStore(path, database, last, keys, max_rejected)
+    return SqliteStore(path, database, reader, last, keys, max_rejected)
+
+
+async def open_reader(url: str) -> SqliteReader:
+    """Open the store at *url* for reading only, beside whoever writes it.
+
+    Raises:
+        StoreError: there is no such file, or it cannot be read.
+        ValueError: the URL names no file.
+    """
+    return await open_sqlite_reader(path_of(url))

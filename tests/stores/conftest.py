@@ -9,17 +9,21 @@ from gateway.store import Store
 from gateway.stores import STORES, open_store
 
 URLS = {"memory": "memory:", "sqlite": "sqlite:///{folder}/events.db"}
+"""The URL of each store for a test; a new store adds its own."""
 
 
 @pytest.fixture(params=sorted(STORES))
-async def opened(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[Callable[[int], Awaitable[Store]]]:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store that is empty."""
+    return URLS[request.param].format(folder=tmp_path)
+
+
+@pytest.fixture
+async def opened(url: str) -> AsyncIterator[Callable[[int], Awaitable[Store]]]:
     """Opens the store with a bound on its quarantine."""
     made: list[Store] = []
 
     async def open_one(max_rejected: int) -> Store:
-        url = URLS[request.param].format(folder=tmp_path)
         made.append(await open_store(url, max_rejected))
         return made[-1]
 

@@ -2,18 +2,21 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
+from gateway.errors import StoreError
 from gateway.record import Outcome, key_of
-from gateway.stores import open_store
-from tests.records import make_record, make_rejected, sequences, stored
+from gateway.store import StoredDocument
+from gateway.stores import files_of, open_reader, open_store
+from tests.records import closing, make_record, make_rejected, sequences, stored
 
 STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
 
 
-async def test_a_scheme_that_no_store_has_is_a_key_error():
-    with pytest.raises(KeyError):
+async def test_a_scheme_that_no_store_has_is_refused():
+    with pytest.raises(ValueError, match="postgres"):
         await open_store("postgres://x", 1)
 
 
@@ -217,6 +220,41 @@ async def test_a_store_that_works_is_ready_as_often_as_it_is_asked(store):
     await store.probe()
 
     assert [] == await stored(store)
+
+
+async def test_a_reader_beside_the_store_reads_what_is_committed_or_says_that_it_cannot(store, url):
+    await store.append([make_record("a"), make_record("b", tenant="other")])
+    if url == "memory:":
+        with pytest.raises(StoreError, match=r"memory: can only be read by the gateway"):
+            await open_reader(url)
+        return
+    async with closing(await open_reader(url)) as reader:
+        assert await stored(store) == await stored(reader)
+        await store.append([make_record("c")])
+        assert [key_of("a"), key_of("c")] == [
+            one.key for one in await stored(reader, tenant="acme")
+        ]
+        await reader.close()
+        with pytest.raises(StoreError):
+            await stored(reader)
+
+
+async def test_the_last_document_put_under_a_name_counts(store):
+    assert await store.get("device", "T1", "a/1") is None
+    await store.put("device", "T1", "a/1", "old", 1)
+    await store.put("device", "T1", "a/1", "new", 2)
+    await store.put("device", "T2", "a/2", "{}", 3)
+    await store.put("moesif", "T1", "a/3", "{}", 4)
+    await store.put("device", "T1", "b", "{}", 5)
+
+    assert StoredDocument("new", 2) == await store.get("device", "T1", "a/1")
+    assert {("T1", "a/1"), ("T2", "a/2")} == set(await store.names("device", "a/"))
+
+
+async def test_only_a_url_of_its_own_form_names_a_store(url):
+    assert url.startswith("memory:") or [Path(url[10:])] == list(files_of(url))
+    with pytest.raises(ValueError, match="Expected"):
+        files_of(url.partition(":")[0] + ":?")
 
 
 async def test_closing_twice_is_safe(store):

@@ -1,6 +1,10 @@
 """What is particular to the SQLite store: files, versions, locks and full disks."""
 
+import asyncio
 import sqlite3
+import subprocess
+import sys
+import threading
 from contextlib import closing as closed
 from pathlib import Path
 
@@ -8,9 +12,19 @@ import pytest
 
 from gateway.errors import StoreError
 from gateway.record import Outcome, key_of
-from gateway.store import Selection, StoredDocument
-from gateway.stores.sqlite import migrations, open_store, path_of, read
-from tests.records import NOW, closing, locked, make_record, make_rejected, sequences, stored
+from gateway.store import StoredDocument
+from gateway.stores.sqlite import migrations, open_reader, open_store, path_of
+from tests.conftest import ROOT
+from tests.records import (
+    NOW,
+    closing,
+    eventually,
+    locked,
+    make_record,
+    make_rejected,
+    sequences,
+    stored,
+)
 
 STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
 
@@ -222,15 +236,78 @@ async def test_a_group_of_which_one_record_cannot_be_kept_leaves_nothing_behind(
         assert [STORED] == list(await store.append([make_record("a")]))
 
 
-async def test_a_store_that_is_not_there_cannot_be_read(path):
+def threads() -> set[str]:
+    """The names of the threads, but for the one that a loop keeps for calls to `to_thread`."""
+    names = {thread.name for thread in threading.enumerate()}
+    return {name for name in names if not name.startswith("asyncio_")}
+
+
+async def test_closing_waits_for_what_was_asked_before_and_leaves_no_thread(path):
+    before, wal = threads(), path.with_name("events.db-wal")
+    store = await opened(path)
+    assert threads() > before
+    appends = [asyncio.ensure_future(store.append([make_record(f"{n}")])) for n in range(5)]
+    await asyncio.sleep(0)
+    await asyncio.gather(store.close(), store.close())
+
+    assert [[STORED]] * 5 == [list(outcomes) for outcomes in await asyncio.gather(*appends)]
+    # aiosqlite's thread says that it has closed the file just before it ends.
+    await eventually(lambda: threads() == before)
+    assert not wal.exists()
+
+
+async def test_a_close_that_is_given_up_closes_all_the_same(path):
+    store = await opened(path)
+    closes = asyncio.ensure_future(store.close())
+    await asyncio.sleep(0)
+    closes.cancel()
+    await asyncio.gather(closes, return_exceptions=True)
+    await store.close()
+
+    async with closing(await opened(path)) as store:
+        assert [STORED] == list(await store.append([make_record("a")]))
+
+
+async def test_a_file_that_cannot_be_opened_leaves_no_thread(path):
+    path.write_text("notes " * 1000)
+    before = threads()
+    for opening in (opened, lambda path: open_reader(f"sqlite:///{path}")):
+        with pytest.raises(StoreError, match="not a database"):
+            await opening(path)
+
+    assert before == threads()
+
+
+def test_a_store_that_nobody_closed_does_not_keep_the_process_from_exiting(path):
+    code = """if True:
+        import asyncio, sys
+        from gateway.stores.database import open_database
+
+        async def main():
+            return await open_database(__import__("pathlib").Path(sys.argv[1]), [])
+
+        kept = asyncio.run(main())
+        print("done")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, timeout=20, check=True
+    )
+    assert b"done\n" == done.stdout
+
+
+async def test_a_store_that_is_not_there_cannot_be_read_and_is_not_made(path):
     with pytest.raises(StoreError, match=r"events\.db"):
-        await anext(read(path, Selection()))
+        await open_reader(f"sqlite:///{path}")
     assert not path.exists()
 
 
-async def test_a_store_can_be_read_from_outside_while_it_is_written(path):
+async def test_documents_can_be_read_while_another_process_locks_the_store(path):
     async with closing(await opened(path)) as store:
-        await store.append([make_record("a")])
-
-        assert [key_of("a")] == [record.key async for _, record in read(path, Selection())]
-        assert [STORED] == list(await store.append([make_record("b")]))
+        await store.put("device", "T1", "a", "{}", NOW)
+        with locked(path):
+            waiting = asyncio.ensure_future(store.append([make_record("a")]))
+            await asyncio.sleep(0)
+            assert StoredDocument("{}", NOW) == await store.get("device", "T1", "a")
+            assert not waiting.done()
+            with pytest.raises(StoreError, match="locked"):
+                await waiting

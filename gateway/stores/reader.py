@@ -1,0 +1,110 @@
+"""Reads a store's SQLite file beside whoever writes it."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from gateway.errors import StoreError
+from gateway.record import EventRecord
+from gateway.store import Selection, StoredDocument
+from gateway.stores.database import uri_of
+
+_LAST = "SELECT coalesce(max(seq), 0) FROM event"
+# CROSS JOIN: events in order of seq first, whatever the filter; SQLite keeps that order.
+_READ = """
+SELECT seq, event.id, dialect, tenant, kind, type, subject, time, received_at, client_address,
+    event.key, data
+FROM event CROSS JOIN stream ON stream.id = event.stream WHERE seq > ? AND seq <= ?
+"""
+_DOCUMENT = "SELECT body, modified FROM document WHERE dialect=? AND tenant=? AND name=?"
+_NAMES = "SELECT tenant, name FROM document WHERE dialect=? AND substr(name, 1, ?)=?"
+_PAGE = 500
+
+
+class SqliteReader:
+    """A read-only connection to a store's file, on a thread of its own."""
+
+    def __init__(self, path: Path, connection: aiosqlite.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._closing: asyncio.Future[None] | None = None
+
+    async def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
+        """As `gateway.store.Reader.read`."""
+        conditions, values = _conditions(wanted)
+        sql = f"{_READ} {conditions} ORDER BY seq LIMIT {_PAGE}"
+        left = wanted.limit
+        [(end,)] = await self._rows(_LAST)
+        after = wanted.after
+        while left is None or left > 0:
+            # A page at a time: no read transaction stays open to hold the WAL back.
+            rows = await self._rows(sql, (after, end, *values))
+            for row in rows if left is None else rows[:left]:
+                yield row[0], EventRecord(*row[1:])
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][0]
+            left = None if left is None else left - len(rows)
+
+    async def get(self, dialect: str, tenant: str, name: str) -> StoredDocument | None:
+        """As `gateway.store.Documents.get`."""
+        rows = await self._rows(_DOCUMENT, (dialect, tenant, name))
+        return StoredDocument(*rows[0]) if rows else None
+
+    async def names(self, dialect: str, prefix: str) -> Sequence[tuple[str, str]]:
+        """As `gateway.store.Documents.names`."""
+        rows = await self._rows(_NAMES, (dialect, len(prefix), prefix))
+        return [(tenant, name) for tenant, name in rows]
+
+    async def close(self) -> None:
+        """Close the connection and end its thread. Safe to call twice."""
+        # Once: aiosqlite waits for ever if it is closed while it closes.
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._connection.close())
+        await asyncio.shield(self._closing)
+
+    async def _rows(self, sql: str, values: Iterable[Any] = ()) -> Sequence[sqlite3.Row]:
+        try:
+            return list(await self._connection.execute_fetchall(sql, values))
+        # aiosqlite raises ValueError once the connection is closed.
+        except (sqlite3.Error, ValueError) as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+
+def _conditions(wanted: Selection) -> tuple[str, list[Any]]:
+    clauses = {
+        "dialect = ?": wanted.dialect,
+        "tenant = ?": wanted.tenant,
+        "kind = ?": wanted.kind,
+        "received_at >= ?": wanted.since,
+        "received_at < ?": wanted.until,
+    }
+    used = {clause: value for clause, value in clauses.items() if value is not None}
+    return "".join(f" AND {clause}" for clause in used), list(used.values())
+
+
+async def open_sqlite_reader(path: Path) -> SqliteReader:
+    """Open the store at *path* for reading only.
+
+    Raises:
+        StoreError: there is no store, or it cannot be read.
+    """
+    uri = uri_of(path, "ro")
+    try:
+        # aiosqlite's thread outlives a failure to open, and then reports to a loop that may be
+        # closed. So whether the file can be read is found out before.
+        await asyncio.to_thread(_try, uri)
+        connection = await aiosqlite.connect(uri, uri=True, isolation_level=None)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}") from error
+    return SqliteReader(path, connection)
+
+
+def _try(uri: str) -> None:
+    with closing(sqlite3.connect(uri, uri=True)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
