@@ -91,9 +91,9 @@ class Gateway:
             redactor=_redactor(settings, self._classes),
         )
         watch = self.metrics.watch
-        watch("spool_depth", "Events that wait in the spool.", lambda: spool.depth)
-        watch("waiting_events", "Events that wait for the disk.", lambda: to_store.held_events)
-        watch("quarantine_trimmed", "Quarantined records let go.", lambda: store.evicted)
+        watch("spool_depth", "Events in the spool.", lambda: spool.depth)
+        watch("waiting_events", "Events waiting for the disk.", lambda: to_store.held_events)
+        watch("quarantine_trimmed", "Quarantined records deleted.", lambda: store.evicted)
         lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
         self._stack.push_async_callback(_cancel, lag)
         await self._receive()

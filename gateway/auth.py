@@ -22,7 +22,7 @@ def digest_of(secret: str) -> bytes:
     if secret.startswith(_PREFIX):
         digest = bytes.fromhex(secret[len(_PREFIX) :])
         if len(digest) != 32:
-            raise ValueError("sha256: wants 64 hexadecimal digits.")
+            raise ValueError("sha256: must be followed by 64 hexadecimal digits.")
         return digest
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 

@@ -143,7 +143,7 @@ def _join(path: str, key: Any) -> str:
 def _unknown(path: str, schema: Schema) -> str:
     known = _options(schema, path)
     nearest = difflib.get_close_matches(path.rsplit(".", 1)[-1], known, n=1, cutoff=0.5)
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else f"; known here: {', '.join(known)}."
+    hint = f"; did you mean '{nearest[0]}'?" if nearest else f"; known options: {', '.join(known)}."
     return f"Unknown option{hint}"
 
 

@@ -84,7 +84,7 @@ class RequiredText(fields.String):
 def storable(text: str | None) -> str | None:
     """Return *text*; raise ValidationError where it holds what no store keeps faithfully."""
     if text is not None and _UNSTORABLE.search(text):
-        raise ValidationError("Contains NUL or a lone surrogate.")
+        raise ValidationError("Contains a NUL or a lone surrogate.")
     return text
 
 
@@ -220,7 +220,7 @@ class Boolean(fields.Field[bool]):
     """``true`` or ``false``, nothing else."""
 
     shape = bool
-    default_error_messages = {"invalid": "Neither true nor false."}
+    default_error_messages = {"invalid": "Not true or false."}
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         if not isinstance(value, bool):

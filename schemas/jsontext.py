@@ -81,7 +81,7 @@ def split_array(body: bytes) -> list[bytes]:
     else:
         found = _split_by_scanning(body)
     if len(found) > MAX_ELEMENTS:
-        raise TooMany(f"At most {MAX_ELEMENTS} elements are taken.")
+        raise TooMany(f"Limit: {MAX_ELEMENTS} elements.")
     return found
 
 
@@ -123,7 +123,7 @@ def _at_end(text: str, at: int, found: list[bytes]) -> list[bytes]:
 
 def _why_not_array(text: str) -> str:
     loads(text.encode(), constants=str, max_depth=None)
-    return "A JSON array is wanted here."
+    return "Expected a JSON array."
 
 
 def _scan(scan: Callable[[str, int], tuple[Any, int]], text: str, at: int) -> int:
@@ -146,7 +146,7 @@ def _skip_element(text: str, at: int) -> int:
             depth -= 1
             if depth == 0:
                 return token.end()
-    raise Unreadable("Not JSON: an array or object has no end.")
+    raise Unreadable("Not JSON: an array or object is not closed.")
 
 
 def loads(
@@ -238,7 +238,7 @@ def dumps(document: Any) -> str:
     try:
         return json.dumps(quoted(document), separators=(",", ":"))
     except RecursionError:
-        raise Unreadable("Nested too deeply to be written again.") from None
+        raise Unreadable("Nested too deeply.") from None
 
 
 def depth_exceeds(text: bytes, levels: int = MAX_DEPTH) -> bool:

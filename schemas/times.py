@@ -75,7 +75,7 @@ def _by_pattern(text: str, zone_required: bool) -> int:
     elif zone != "Z":
         micros -= _offset(zone)
     if not EARLIEST <= micros <= LATEST:
-        raise ValueError("The time leaves the years 1 to 9999.")
+        raise ValueError("The time is outside the years 1 to 9999.")
     return micros
 
 

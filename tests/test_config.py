@@ -103,7 +103,7 @@ def test_an_unknown_option_is_named_with_the_nearest_known_one(changes, path, ne
 
 
 def test_an_unknown_option_like_no_other_is_told_what_is_known():
-    assert "Unknown option; known here: listen." == faults({"ops": {"qqq": 1}})["ops.qqq"]
+    assert "Unknown option; known options: listen." == faults({"ops": {"qqq": 1}})["ops.qqq"]
 
 
 def test_every_fault_is_told_at_once():

@@ -96,9 +96,9 @@ class GroupCommitter:
             self._held_events + len(records) > self._max_events
             or self._held_bytes + size > self._max_bytes
         ):
-            raise Refusal(Reason.OVERLOADED, "Too many events wait for the disk; try again.")
+            raise Refusal(Reason.OVERLOADED, "Too many events are waiting for the disk; try again.")
         if self._closing:
-            raise StoreError("closing")
+            raise StoreError("The gateway is stopping.")
         waiter = _Waiter(records, size, asyncio.get_running_loop().create_future())
         self._held_events += len(records)
         self._held_bytes += size

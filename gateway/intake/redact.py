@@ -14,7 +14,7 @@ from gateway.record import EventRecord
 from schemas import Unreadable, jsontext
 
 MASK = "[redacted]"
-WITHHELD = "[withheld: it could not be read as JSON, so nothing in it could be masked]"
+WITHHELD = "[withheld: not JSON, so nothing in it could be masked]"
 
 
 class Rules(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ _LAG_INTERVAL = 0.05
 
 _EVENTS_OF = {
     Outcome.STORED: ("gateway_accepted", "Events stored."),
-    Outcome.DUPLICATE: ("gateway_duplicate", "Events that were kept already."),
+    Outcome.DUPLICATE: ("gateway_duplicate", "Events that were stored before."),
     Outcome.QUEUED: ("gateway_queued", "Events spooled."),
 }
 
@@ -45,10 +45,10 @@ class _Tallies(Collector):
             yield _family(name, text, counts)
         yield _family(
             "gateway_rejected",
-            "Invalid events and bodies turned to quarantine, repeats included.",
+            "Invalid events and unreadable bodies sent to quarantine, repeats included.",
             self.rejected,
         )
-        yield _family("gateway_bytes", "Bytes of accepted bodies, inflated.", self.bytes)
+        yield _family("gateway_bytes", "Bytes of accepted bodies after decompression.", self.bytes)
 
 
 def _family(name: str, text: str, counts: Mapping[tuple[str, str], int]) -> Metric:
@@ -71,7 +71,7 @@ class Metrics:
         )
         self._drained = Counter(
             "gateway_spool_drained",
-            "Spooled events, by what became of them.",
+            "Events moved from the spool to the store, by outcome.",
             ("outcome",),
             registry=new,
         )
@@ -84,7 +84,7 @@ class Metrics:
 
         self._loop_lag = Histogram(
             "gateway_loop_lag_seconds",
-            "How late the event loop came to a task that was due.",
+            "Delay of the event loop.",
             buckets=_SECONDS,
             registry=new,
         )

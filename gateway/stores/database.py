@@ -129,7 +129,7 @@ def _lock_writer(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        why = "another process writes it" if isinstance(error, BlockingIOError) else error.strerror
+        why = "in use by another process" if isinstance(error, BlockingIOError) else error.strerror
         raise StoreError(f"{path}: {why}") from error
     return descriptor
 

@@ -63,7 +63,7 @@ async def _continue(request: AnyRequest) -> None:
     if expectation is None:
         return
     if expectation.lower() != "100-continue":
-        raise Refusal(Reason.EXPECTATION_UNSUPPORTED, "Only 100-continue can be expected.")
+        raise Refusal(Reason.EXPECTATION_UNSUPPORTED, "Unsupported Expect value.")
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     # What was written so far is no part of the answer.
     request.writer.output_size = 0
@@ -82,7 +82,7 @@ async def _receive(request: AnyRequest, limit: int, timeout: float) -> bytes:
     except TimeoutError:
         raise Refusal(Reason.BODY_TOO_SLOW) from None
     except RequestPayloadError as error:
-        raise Refusal(Reason.ENCODING_CORRUPT, f"The transfer is broken: {error}") from None
+        raise Refusal(Reason.ENCODING_CORRUPT, f"Malformed transfer coding: {error}") from None
     return b"".join(received)
 
 
@@ -94,12 +94,12 @@ def _inflater(request: AnyRequest) -> Inflate | None:
     inflate = _CODINGS.get(coding)
     if inflate is None:
         known = ", ".join(_CODINGS)
-        raise Refusal(Reason.ENCODING_UNSUPPORTED, f"Known here: {known}.")
+        raise Refusal(Reason.ENCODING_UNSUPPORTED, f"Supported: {known}.")
     return inflate
 
 
 def _too_large(limit: int) -> Refusal:
-    return Refusal(Reason.BODY_TOO_LARGE, f"At most {limit} bytes are taken, inflated.")
+    return Refusal(Reason.BODY_TOO_LARGE, f"Limit: {limit} bytes after decompression.")
 
 
 def _corrupt(why: object) -> Refusal:

@@ -105,7 +105,7 @@ def test_an_unknown_option_in_a_list_of_tables_is_compared_with_those_of_its_own
 def test_an_option_like_none_is_answered_with_all_that_are_known():
     [(path, message)] = problems_of(House(), {"roof": {"zzz": 1}})
 
-    assert ("roof.zzz", "Unknown option; known here: colour, handles.") == (path, message)
+    assert ("roof.zzz", "Unknown option; known options: colour, handles.") == (path, message)
 
 
 @pytest.mark.parametrize(

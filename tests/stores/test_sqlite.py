@@ -198,7 +198,7 @@ async def test_a_lock_of_another_process_is_a_store_error_and_ends_with_it(path)
 
 async def test_a_file_has_one_writer_at_a_time(path):
     async with closing(await opened(path)) as store:
-        with pytest.raises(StoreError, match=r"events\.db: another process writes it"):
+        with pytest.raises(StoreError, match=r"events\.db: in use by another process"):
             await opened(path)
         assert [STORED] == list(await store.append([make_record("a")]))
 

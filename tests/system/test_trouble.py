@@ -184,7 +184,7 @@ async def test_a_stop_does_not_wait_for_a_body_longer_than_it_was_told_to(proces
 
 async def test_a_second_gateway_on_the_same_store_does_not_start(process):
     process.start()
-    with pytest.raises(RuntimeError, match="another process writes it"):
+    with pytest.raises(RuntimeError, match="in use by another process"):
         Process(process.folder, process.config.read_text()).start()
 
     assert 201 == (await ask(process.url, one_device_event())).status
