@@ -34,17 +34,17 @@ def test_a_credential_is_found_by_its_secret(keyring):
     assert ["acme"] == keyring.find("moesif", "tökén 🎉").tenants
 
 
-def test_a_secret_configured_by_its_digest_is_presented_in_plain(keyring):
+def test_a_secret_configured_as_a_digest_is_sent_as_plain_text(keyring):
     assert ["other"] == keyring.find("moesif", "hashed secret").tenants
 
 
-def test_knowing_a_digest_opens_nothing(keyring):
+def test_a_digest_is_not_accepted_as_a_credential(keyring):
     assert Reason.CREDENTIAL_UNKNOWN is refused(keyring, "moesif", HASHED)
     assert Reason.CREDENTIAL_UNKNOWN is refused(keyring, "moesif", digest_text("plain secret"))
 
 
 @pytest.mark.parametrize("secret", [None, ""])
-def test_no_secret_is_missing(keyring, secret):
+def test_a_missing_secret_is_refused(keyring, secret):
     assert Reason.CREDENTIAL_MISSING is refused(keyring, "moesif", secret)
 
 
@@ -53,12 +53,12 @@ def test_another_secret_is_unknown(keyring, secret):
     assert Reason.CREDENTIAL_UNKNOWN is refused(keyring, "moesif", secret)
 
 
-def test_a_secret_of_one_dialect_opens_no_other(keyring):
+def test_a_secret_is_valid_for_one_dialect_only(keyring):
     assert Reason.CREDENTIAL_UNKNOWN is refused(keyring, "logspace", "plain secret")
     assert Reason.CREDENTIAL_UNKNOWN is refused(keyring, "device", "plain secret")
 
 
-def test_no_secret_is_kept_in_plain(keyring):
+def test_no_secret_is_kept_as_plain_text(keyring):
     assert "" == keyring.find("moesif", "plain secret").secret
     assert "plain secret" not in repr(vars(keyring))
 
@@ -66,10 +66,10 @@ def test_no_secret_is_kept_in_plain(keyring):
 @pytest.mark.parametrize(
     "text", ["sha256:", "sha256:abc", "sha256:" + "g" * 64, "sha256:" + "a" * 66]
 )
-def test_what_only_looks_like_a_digest_is_refused(text):
+def test_a_malformed_digest_is_refused(text):
     with pytest.raises(ValueError):
         digest_of(text)
 
 
-def test_the_digest_form_of_a_digest_is_itself():
+def test_the_digest_of_a_digest_is_itself():
     assert HASHED == digest_text("hashed secret") == digest_text(HASHED)

@@ -20,24 +20,24 @@ needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not i
 @pytest.mark.parametrize(
     "form", [{}, {"camel": True}, {"numeric": True}, {"with_id": False}], ids=str
 )
-def test_a_moesif_event_has_the_size_that_the_page_says(form):
+def test_a_moesif_event_has_the_documented_size(form):
     assert payload.EVENT_BYTES == len(payload.moesif(**form).encode())
 
 
-def test_an_id_is_as_long_as_its_mark_and_never_the_same():
+def test_a_generated_id_has_a_fixed_length_and_is_unique():
     assert len(payload.MARK) == len(payload.new_id())
     assert payload.new_id() != payload.new_id()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_every_template_is_json_with_one_place_for_an_id(row):
+def test_every_template_is_json_with_one_placeholder_for_an_id(row):
     load = row.load()
 
     assert (0 if load.gzipped else 1) == load.template.count(payload.MARK)
     assert json.loads(load.template)
 
 
-def test_a_request_says_its_length_and_holds_the_batch():
+def test_a_request_has_its_length_and_the_batch():
     load = Load("/v1/events/batch", {"X-Any": "1"}, payload.moesif(), 8, batch=3)
 
     head, _, body = load.request().partition(b"\r\n\r\n")
@@ -47,24 +47,24 @@ def test_a_request_says_its_length_and_holds_the_batch():
     assert f"Content-Length: {len(body)}".encode() in head
 
 
-def test_no_name_in_snake_case_is_left_in_a_camel_case_event():
+def test_a_camel_case_event_has_no_snake_case_name():
     event = json.loads(payload.moesif(camel=True))
 
     assert not [name for name in [*event, *event["request"]] if "_" in name]
 
 
-def test_a_table_is_aligned_and_tells_how_far_rounds_differ():
+def test_a_table_is_aligned_and_shows_the_spread_of_rounds():
     table = aligned(("", "rate"), [("one", spread([3.0, 1.0, 2.0])), ("two", spread([4.0]))])
 
     assert ["     rate", "---  -------", "one  2 (1-3)", "two  4"] == table.splitlines()
 
 
-def test_a_disk_without_room_is_unfit(tmp_path):
+def test_a_full_disk_is_reported(tmp_path):
     with pytest.raises(machine.Unfit, match="to spare"):
         machine.need_disk(tmp_path, 1 << 60)
 
 
-def test_an_environment_that_runs_another_checkout_is_unfit(tmp_path):
+def test_an_environment_of_another_checkout_is_reported(tmp_path):
     with pytest.raises(machine.Unfit, match=re.escape(f"is not in {tmp_path}")):
         checkout(tmp_path, Path(sys.executable))
 

@@ -62,7 +62,7 @@ def test_check_says_ok_and_counts_the_tenants(folder):
     assert "config.toml: OK, 4 tenants" == done.stderr.strip()
 
 
-def test_check_reports_every_fault_with_file_path_and_nearest_name_and_exits_78(folder):
+def test_check_reports_every_problem_with_file_path_and_nearest_name_and_exits_78(folder):
     bad = '[server]\nlistne = "x"\n[spool]\nmax_events = 0\n[device]\n[[device.tenant]]\n'
     (folder / "bad.toml").write_text(bad)
     done = command("check", "-c", "bad.toml", cwd=folder)
@@ -75,7 +75,7 @@ def test_check_reports_every_fault_with_file_path_and_nearest_name_and_exits_78(
     ] == sorted(done.stderr.splitlines())
 
 
-def test_check_tells_of_a_folder_of_tokens_that_cannot_be_read(folder):
+def test_check_reports_an_unreadable_token_folder(folder):
     (folder / "bad.toml").write_text('[logspace]\nspaces_directory = "spaces"\n')
 
     assert "bad.toml: logspace.spaces_directory: spaces: not a folder\n" == (
@@ -98,7 +98,7 @@ def test_every_command_reports_a_file_that_is_not_there(folder, name):
     assert "absent.toml: No such file or directory" == done.stderr.strip()
 
 
-def test_a_file_that_is_no_toml_is_reported_with_its_line(folder):
+def test_a_file_that_is_not_toml_is_reported_with_its_line(folder):
     (folder / "bad.toml").write_text("[server]\nlisten = \n")
     done = command("check", "-c", "bad.toml", cwd=folder)
 
@@ -107,7 +107,7 @@ def test_a_file_that_is_no_toml_is_reported_with_its_line(folder):
     assert "line 2" in done.stderr
 
 
-def test_the_configuration_may_be_named_by_the_environment(folder):
+def test_the_configuration_path_may_come_from_the_environment(folder):
     (folder / "config.toml").rename(folder / "other.toml")
 
     assert 0 == command("check", cwd=folder, GATEWAY_CONFIG="other.toml").returncode
@@ -123,7 +123,7 @@ def test_token_prints_64_characters_and_their_digest(tmp_path):
     assert token != command("token", cwd=tmp_path).stdout.splitlines()[0]
 
 
-def test_the_version_and_the_help_are_told(tmp_path):
+def test_the_command_line_has_version_and_help(tmp_path):
     assert __version__ in command("--version", cwd=tmp_path).stdout
     told = command("--help", cwd=tmp_path).stdout
     assert all(name in told for name in ("serve", "check", "token", "export"))
@@ -156,7 +156,7 @@ def test_export_writes_what_is_selected(filled, options, days):
     assert days == [int(event["receivedat"][8:10]) - 1 for event in exported(filled, *options)]
 
 
-def test_export_goes_on_after_a_sequence(filled):
+def test_export_continues_after_a_sequence(filled):
     everything = exported(filled)
 
     assert everything[3:] == exported(filled, "--after", everything[2]["sequence"])
@@ -174,7 +174,7 @@ def test_export_goes_on_after_a_sequence(filled):
         ("--after", "9" * 30),
     ],
 )
-def test_export_refuses_options_that_mean_nothing(filled, options):
+def test_export_refuses_invalid_options(filled, options):
     done = command("export", *options, cwd=filled)
 
     assert [2, ""] == [done.returncode, done.stdout]
@@ -191,7 +191,7 @@ def test_export_without_a_store_says_so_and_exits_69(folder):
     assert not (folder / "events.db").exists()
 
 
-def test_export_of_a_store_that_is_in_no_file_says_so(folder):
+def test_export_of_a_store_in_memory_is_an_error(folder):
     with (folder / "config.toml").open("a") as config:
         config.write('[store]\nurl = "memory:"\n')
 
@@ -208,7 +208,7 @@ async def large(folder: Path) -> Path:
     return folder
 
 
-def test_export_into_a_pipe_that_closes_is_quiet(large):
+def test_export_into_a_closed_pipe_is_quiet(large):
     with subprocess.Popen(
         [sys.executable, "-m", "gateway", "export"],
         cwd=large,
@@ -242,7 +242,7 @@ def taken_address(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("spoil", [spoiled_store, spoiled_spool, taken_address])
-def test_serve_says_in_a_line_what_it_cannot_have_and_exits_69(
+def test_serve_reports_an_unavailable_resource_in_one_line_and_exits_69(
     folder: Path, spoil: Callable[[Path], str]
 ):
     why = spoil(folder)

@@ -63,7 +63,7 @@ def test_every_option_says_what_it_means(path):
     assert OPTIONS[path].metadata["help"].endswith((".", ")", "db"))
 
 
-def test_the_example_is_a_good_configuration(monkeypatch):
+def test_the_example_is_a_valid_configuration(monkeypatch):
     monkeypatch.chdir(ROOT)
     settings = read(EXAMPLE, dialects())
     validate(settings, str(EXAMPLE))
@@ -95,18 +95,18 @@ def faults(changes: dict[str, Any]) -> dict[str, str]:
         ({"moesif": {"applications": [{"tenant": "a", "id": ["x"]}]}}, None, "ids"),
     ],
 )
-def test_an_unknown_option_is_named_with_the_nearest_known_one(changes, path, nearest):
+def test_an_unknown_option_is_reported_with_the_nearest_one(changes, path, nearest):
     found = faults(changes)
     path = path or next(where for where, said in found.items() if "Unknown" in said)
 
     assert f"Unknown option; did you mean '{nearest}'?" == found[path]
 
 
-def test_an_unknown_option_like_no_other_is_told_what_is_known():
+def test_an_unknown_option_unlike_all_others_lists_the_known_ones():
     assert "Unknown option; known options: listen." == faults({"ops": {"qqq": 1}})["ops.qqq"]
 
 
-def test_every_fault_is_told_at_once():
+def test_every_problem_is_reported_at_once():
     found = faults(
         {
             "server": {"listen": "nowhere", "body_timeout": 0, "keepalive_timeout": "long"},
@@ -147,7 +147,7 @@ def test_every_fault_is_told_at_once():
     } == found.keys()
 
 
-def test_every_name_that_names_nothing_is_told():
+def test_every_unresolved_reference_is_reported():
     found = faults(
         {
             "device": {
@@ -180,17 +180,17 @@ def test_every_name_that_names_nothing_is_told():
         ("sqlite://x", "Expected sqlite:///FILE"),
     ],
 )
-def test_a_store_that_there_is_not_is_a_fault(url, why):
+def test_an_unknown_store_is_a_problem(url, why):
     assert why in faults({"store": {"url": url}})["store.url"]
 
 
-def test_one_credential_cannot_be_given_to_two():
+def test_one_credential_cannot_belong_to_two_tenants():
     two = [{"tenant": "a", "ids": ["same"]}, {"tenant": "b", "ids": ["same"]}]
 
     assert "to 'a' and to 'b'" in faults({"moesif": {"applications": two}})["moesif"]
 
 
-def test_one_credential_cannot_be_given_to_two_in_two_spellings():
+def test_one_credential_cannot_belong_to_two_tenants_as_text_and_as_digest():
     digest = "sha256:0967115f2813a3541eaef77de9d9d5773f1c0c04314b0bbfe4ff3b3b1c55b5d5"
     two = [{"tenant": "a", "ids": ["same"]}, {"tenant": "b", "ids": [digest]}]
 
@@ -216,7 +216,7 @@ def settled(ids: list[str]) -> tuple[str, ...]:
     return resolve(merged(CONFIG, {"moesif": applications}), dialects()).moesif.applications[0].ids
 
 
-def test_values_may_be_kept_elsewhere(monkeypatch, tmp_path):
+def test_values_may_come_from_environment_files_and_systemd(monkeypatch, tmp_path):
     (tmp_path / "secret").write_text("from a file\n")
     (tmp_path / "token").write_text("from systemd\n")
     monkeypatch.setenv("SECRET", "from the environment")
@@ -228,7 +228,7 @@ def test_values_may_be_kept_elsewhere(monkeypatch, tmp_path):
     assert ("$plain", "${other:x}", "${}") == settled(["$plain", "${other:x}", "${}"])
 
 
-def test_every_value_that_is_missing_elsewhere_is_told(monkeypatch, tmp_path):
+def test_every_missing_external_value_is_reported(monkeypatch, tmp_path):
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     monkeypatch.delenv("NOWHERE", raising=False)
     (tmp_path / "binary").write_bytes(b"\xff")
@@ -255,7 +255,7 @@ def test_every_value_that_is_missing_elsewhere_is_told(monkeypatch, tmp_path):
         (b"a=1\na=2", "Not TOML"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_a_fault(tmp_path, content, why):
+def test_an_unreadable_file_is_a_problem(tmp_path, content, why):
     path = tmp_path / "c.toml"
     if content is not None:
         path.write_bytes(content)
@@ -264,7 +264,7 @@ def test_a_file_that_cannot_be_read_is_a_fault(tmp_path, content, why):
         read(path, dialects())
 
 
-def test_an_empty_file_is_a_configuration_of_defaults(tmp_path):
+def test_an_empty_file_gives_the_default_configuration(tmp_path):
     (tmp_path / "c.toml").write_text("")
     settings = read(tmp_path / "c.toml", dialects())
 
@@ -272,7 +272,7 @@ def test_an_empty_file_is_a_configuration_of_defaults(tmp_path):
     assert () == settings.moesif.applications
 
 
-def test_settings_are_frozen_and_show_no_secret():
+def test_settings_are_frozen_and_their_repr_shows_no_secret():
     settings = resolve(CONFIG, dialects())
 
     with pytest.raises(AttributeError):
@@ -294,7 +294,7 @@ def test_settings_are_frozen_and_show_no_secret():
         ),
     ],
 )
-def test_what_two_tables_both_want_is_told(changes, path):
+def test_conflicts_between_two_tables_are_reported(changes, path):
     with pytest.raises(ConfigError) as caught:
         validate(resolve(merged(CONFIG, changes), dialects()), "c.toml")
 

@@ -19,7 +19,7 @@ def read(line: bytes) -> CloudEvent:
     return JSONFormat().read(CloudEvent, line)
 
 
-def test_a_line_is_a_cloudevent_with_our_attributes():
+def test_a_line_is_a_cloudevent_with_extension_attributes():
     record = make_record(
         time=MOMENT, received_at=MOMENT + 1, client_address="2001:db8::1", data='{"a":[1,"é"]}'
     )
@@ -90,7 +90,7 @@ def test_a_tenant_cannot_break_out_of_the_source():
     assert "a/b c" == line["tenant"]
 
 
-def test_data_is_the_text_that_came_digit_by_digit():
+def test_data_keeps_the_exact_text_of_numbers():
     line = cloudevent(1, make_record(data='{"n":1.10,"big":12089258196146291747061760}'))
 
     assert line.endswith(b'"data":{"n":1.10,"big":12089258196146291747061760}}')

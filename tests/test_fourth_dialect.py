@@ -29,7 +29,7 @@ async def four(running):
 @pytest.mark.parametrize(
     "path", sorted(GOLDEN.glob("tiny/exchanges/*.json")), ids=lambda path: path.stem
 )
-async def test_its_golden_exchanges_are_answered_and_recorded(four, path):
+async def test_its_golden_exchanges_are_answered_and_stored(four, path):
     golden = json.loads(path.read_text())
     answer = await four.send(golden["method"], golden["path"], golden["body"], golden["headers"])
     [event] = await four.events()
@@ -38,7 +38,7 @@ async def test_its_golden_exchanges_are_answered_and_recorded(four, path):
     assert golden["event"] == {name: event[name] for name in golden["event"]}
 
 
-async def test_a_repeated_event_is_told_in_its_own_words(four):
+async def test_a_duplicate_is_answered_in_the_words_of_the_dialect(four):
     assert 200 == (await four.send("POST", "/tiny/cellar", READING, PASS)).status
     again = await four.send("POST", "/tiny/cellar", READING, PASS)
 
@@ -75,7 +75,7 @@ async def test_its_refusals_are_in_its_own_words(four, method, path, body, heade
     assert 1 == await four.metric(f"gateway_refused_total{{{labels}}}")
 
 
-async def test_its_invalid_events_are_put_aside(four):
+async def test_its_invalid_events_are_quarantined(four):
     answer = await four.send("POST", "/tiny/cellar", {"meter": "", "number": 1}, PASS)
     [kept] = await four.events(kind="rejected")
 
@@ -84,14 +84,14 @@ async def test_its_invalid_events_are_put_aside(four):
     assert {"meter": "", "number": 1} == json.loads(kept["data"]["raw"])
 
 
-async def test_its_events_wait_while_the_store_is_away(four, tmp_path):
+async def test_its_events_are_spooled_while_the_store_is_unavailable(four, tmp_path):
     with locked(tmp_path / "events.db"):
         answer = await four.send("POST", "/tiny/cellar", READING, PASS)
         assert [200, "1"] == [answer.status, answer.headers["Gateway-Queued"]]
         assert 208 == (await four.send("POST", "/tiny/cellar", READING, PASS)).status
 
 
-async def test_its_tenants_have_rules_of_redaction(running):
+async def test_its_tenants_have_masking_rules(running):
     houses = [{**TINY["tiny"]["houses"][0], "redact": {"keys": ["value"]}}]
     async with running({"tiny": {"houses": houses}}, adapters=FOUR) as gateway:
         await gateway.send("POST", "/tiny/cellar", READING, PASS)
@@ -100,7 +100,7 @@ async def test_its_tenants_have_rules_of_redaction(running):
     assert {**READING, "value": "[redacted]"} == event["data"]
 
 
-async def test_the_others_speak_as_before(four):
+async def test_the_other_dialects_are_unchanged(four):
     event = {"id": "1", "system": "s", "agent-id": "a", "timestamp": "2026-01-01T00:00:00Z"}
 
     assert 202 == (await four.logspace([event])).status
@@ -126,13 +126,13 @@ def test_its_options_are_checked_like_all_others():
     assert "to 'a' and to 'b'" in faults({"tiny": {"houses": twice}})["tiny"]
 
 
-def test_where_it_is_not_registered_its_table_is_unknown():
+def test_the_table_of_an_unregistered_dialect_is_unknown():
     with pytest.raises(ConfigError, match="tiny: Unknown option"):
         resolve(merged(CONFIG, TINY), dialects())
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_it_has_words_for_every_reason(reason):
+def test_it_answers_every_reason(reason):
     adapter = TinyAdapter(resolve(merged(CONFIG, TINY), dialects(FOUR)).tiny)
     head = Head("POST", "/tiny/x", {}, lambda name: None, lambda name: ())
 

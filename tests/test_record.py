@@ -25,7 +25,7 @@ def test_a_key_has_16_bytes_and_stays_the_same(some):
 
 
 @given(st.lists(texts, min_size=2, max_size=4))
-def test_parts_cannot_be_joined_into_the_same_key(some):
+def test_different_parts_have_different_keys(some):
     assert key_of(*some) != key_of("".join(some))
     assert key_of(*some) != key_of("\x00".join(some))
     assert key_of(*some) != key_of(*some, "")
@@ -38,13 +38,13 @@ def test_a_key_never_changes_between_versions():
 
 
 @given(st.lists(st.integers(0, 2**47 * 1000), min_size=2, max_size=50))
-def test_ids_rise_with_the_time_of_receipt_and_are_unique(times):
+def test_ids_increase_with_the_time_of_receipt_and_are_unique(times):
     made = [new_id(now) for now in sorted(times)]
 
     assert sorted(set(made)) == made
 
 
-def test_ids_of_one_microsecond_rise_and_are_unique():
+def test_ids_of_one_microsecond_are_increasing_and_unique():
     made = [new_id(NOW) for _ in range(10_000)]
 
     assert sorted(set(made)) == made
@@ -72,7 +72,7 @@ def test_a_receipt_counts_outcomes():
     assert 0 == receipt.count(Outcome.QUEUED)
 
 
-def test_records_are_compared_by_what_they_hold():
+def test_records_are_compared_by_value():
     record = make_record("a")
     fields = {name: getattr(record, name) for name in EventRecord.__struct_fields__}
 

@@ -63,13 +63,13 @@ def assert_words(adapter, answer, reason):
     assert WORDS[adapter.dialect] <= set(answer.json)
 
 
-def test_every_registered_dialect_is_asked():
+def test_every_registered_dialect_is_tested():
     assert set(SPEAKERS) == set(WORDS) == {adapter.dialect for adapter in ADAPTERS}
 
 
 @EACH
 @pytest.mark.parametrize("reason", Reason)
-def test_every_adapter_has_words_for_every_reason(adapter, reason):
+def test_every_adapter_answers_every_reason(adapter, reason):
     reply = adapter.refused(Refusal(reason, "Because.", allowed=["PUT"]), HEAD, None)
     body = json.loads(reply.body)
 
@@ -81,19 +81,21 @@ def test_every_adapter_has_words_for_every_reason(adapter, reason):
 
 @EACH
 @pytest.mark.parametrize("reason", [reason for reason in Reason if STATUS[reason] == 503])
-def test_who_is_asked_to_come_again_is_told_when(adapter, reason):
+def test_a_503_has_retry_after(adapter, reason):
     assert int(adapter.refused(Refusal(reason), HEAD, None).headers["Retry-After"]) > 0
 
 
 @EACH
-def test_a_refusal_may_name_what_no_client_should_have_sent(adapter):
+def test_a_refusal_may_contain_any_text_of_the_client(adapter):
     refusal = Refusal(Reason.CREDENTIAL_UNKNOWN, subject="\"'<é\x00")
 
     assert WORDS[adapter.dialect] <= set(json.loads(adapter.refused(refusal, HEAD, None).body))
 
 
 @EACH
-async def test_an_unknown_address_is_refused_in_the_words_of_its_prefix(gateway, adapter):
+async def test_an_unknown_address_is_refused_in_the_words_of_the_dialect_with_its_prefix(
+    gateway, adapter
+):
     for prefix in adapter.prefixes:
         for path in (prefix, f"{prefix}nowhere", f"{prefix}%ff/%2F", f"{prefix}a//b?x=1#y"):
             if path not in addresses(adapter):
@@ -103,7 +105,7 @@ async def test_an_unknown_address_is_refused_in_the_words_of_its_prefix(gateway,
 
 
 @EACH
-async def test_a_wrong_method_is_refused_before_the_credential_with_those_that_are_known(
+async def test_a_wrong_method_is_refused_before_the_credential_is_checked_with_allow(
     gateway, adapter
 ):
     for path, known in addresses(adapter).items():
@@ -118,7 +120,7 @@ async def test_a_wrong_method_is_refused_before_the_credential_with_those_that_a
 
 
 @EACH
-async def test_without_a_known_credential_nothing_of_a_body_is_looked_at(gateway, adapter):
+async def test_without_a_known_credential_the_body_is_not_read(gateway, adapter):
     speaker = SPEAKERS[adapter.dialect]
     [header] = speaker.credential
     for method, path in ingests(adapter):
@@ -133,7 +135,7 @@ async def test_without_a_known_credential_nothing_of_a_body_is_looked_at(gateway
 
 
 @EACH
-async def test_a_known_credential_succeeds_and_its_event_is_the_tenants(gateway, adapter):
+async def test_an_event_belongs_to_the_tenant_of_its_credential(gateway, adapter):
     speaker = SPEAKERS[adapter.dialect]
     headers = {**JSON, **speaker.credential}
     answer = await gateway.send(speaker.method, speaker.path, speaker.body, headers)
@@ -158,7 +160,7 @@ async def test_an_empty_batch_succeeds_and_stores_nothing(gateway, adapter):
 
 
 @EACH
-async def test_a_body_beyond_the_limit_is_refused_however_it_comes(running, adapter):
+async def test_a_body_beyond_the_limit_is_refused_in_every_encoding(running, adapter):
     large = b'"' + b"x" * 2000 + b'"'
     headers = {**JSON, **credential(adapter)}
 
@@ -194,7 +196,9 @@ async def test_a_body_beyond_the_limit_is_refused_however_it_comes(running, adap
         ("gzip, gzip", b"[]", Reason.ENCODING_UNSUPPORTED),
     ],
 )
-async def test_a_body_that_cannot_be_inflated_is_refused(gateway, adapter, coding, body, reason):
+async def test_a_body_that_cannot_be_decompressed_is_refused(
+    gateway, adapter, coding, body, reason
+):
     headers = {**JSON, **credential(adapter), "Content-Encoding": coding}
     for method, path in ingests(adapter):
         assert_words(adapter, await gateway.send(method, path, body, headers), reason)
@@ -211,7 +215,7 @@ async def test_a_body_that_is_not_json_is_400(gateway, adapter, body):
 
 
 @EACH
-async def test_an_answer_to_very_many_faults_stays_short(gateway, adapter):
+async def test_an_answer_with_very_many_problems_is_limited(gateway, adapter):
     for method, path in ingests(adapter, batches_only=True):
         headers = {**credential(adapter), "Content-Encoding": "gzip"}
         many = gzip.compress(b"[" + b",".join([b"0"] * 2000) + b"]")
@@ -222,7 +226,7 @@ async def test_an_answer_to_very_many_faults_stays_short(gateway, adapter):
 
 
 @EACH
-async def test_an_error_of_our_own_is_told_in_the_dialects_words_and_without_its_text(
+async def test_an_internal_error_is_answered_in_the_dialects_words_without_its_text(
     running, adapter
 ):
     def fail(*_):

@@ -50,13 +50,13 @@ async def test_3_a_serial_number_is_the_same_device(gateway, alias):
 
 
 @pytest.mark.parametrize("active", [1, 1.0, "true", None, [True]])
-async def test_4_a_value_of_another_type_makes_another_event(gateway, active):
+async def test_4_a_value_of_another_type_is_another_event(gateway, active):
     await gateway.device(E)
 
     assert 201 == (await gateway.device(altered(data={**E["data"], "active": active}))).status
 
 
-async def test_5_the_same_number_written_otherwise_is_a_conflict(gateway):
+async def test_5_the_same_number_in_another_notation_is_a_conflict(gateway):
     await gateway.device(E)
     text = json.dumps(E).encode().replace(b"2.5", b"2.50")
 
@@ -74,7 +74,7 @@ async def test_5_the_same_number_written_otherwise_is_a_conflict(gateway):
         {"data": {}},
     ],
 )
-async def test_6_a_change_of_any_field_makes_another_event(gateway, change):
+async def test_6_a_change_in_any_field_is_another_event(gateway, change):
     await gateway.device(E)
 
     assert 201 == (await gateway.device(altered(**change))).status
@@ -143,7 +143,7 @@ async def test_14_any_method_but_post_is_405_before_everything_else(gateway, met
     assert "POST" == answer.headers["Allow"]
 
 
-async def test_15_the_pages_example_to_the_letter_is_no_json(gateway):
+async def test_15_the_literal_example_of_the_page_is_not_json(gateway):
     assert_error(await gateway.device(pages_example()), 400, 6)
 
 
@@ -155,12 +155,12 @@ async def test_18_an_app_key_is_recorded_as_app_id(gateway):
     assert_error(await gateway.device(E), 409, 6)
 
 
-async def test_18_beside_an_app_id_an_app_key_is_not_stored(gateway):
+async def test_18_an_app_key_is_not_stored_if_there_is_an_app_id(gateway):
     assert 201 == (await gateway.device({"appKey": "secret", **E})).status
     assert [E] == await events(gateway)
 
 
-async def test_18_an_app_key_is_refused_where_the_operator_says_so(running):
+async def test_18_an_app_key_is_refused_if_configured(running):
     async with running({"device": {"accept_app_key": False}}) as gateway:
         answer = await gateway.device(altered(appId=MISSING, appKey="secret"))
         [kept] = await gateway.events()
@@ -170,7 +170,7 @@ async def test_18_an_app_key_is_refused_where_the_operator_says_so(running):
         assert "secret" not in json.dumps(kept) + str(answer.body)
 
 
-async def test_18_an_app_key_is_known_however_its_name_is_written(gateway):
+async def test_18_an_app_key_is_recognized_with_escapes_in_its_name(gateway):
     body = json.dumps(E).encode()[:-1] + rb',"\u0061pp\u004bey":"secret"}'
 
     assert 201 == (await gateway.device(body)).status
@@ -188,7 +188,7 @@ async def test_18_an_app_key_is_known_however_its_name_is_written(gateway):
         rb'{"app\u004Bey":"secret","x":NaN}',
     ],
 )
-async def test_18_an_app_key_does_not_even_reach_the_quarantine(gateway, body):
+async def test_18_an_app_key_is_masked_in_the_quarantine(gateway, body):
     assert_error(await gateway.device(body), 400, 6)
     [kept] = await gateway.events()
 
@@ -224,12 +224,12 @@ DEEP = b'{"a":' * 64 + b"1" + b"}" * 64
         rb'{"\ud800":1}',
     ],
 )
-async def test_23_what_is_no_object_of_json_is_400(gateway, body):
+async def test_23_a_body_that_is_not_a_json_object_is_400(gateway, body):
     assert_error(await gateway.device(body), 400, 6)
     assert [] == await events(gateway)
 
 
-async def test_23_of_a_duplicate_member_the_last_one_counts(gateway):
+async def test_23_the_last_of_duplicate_members_counts(gateway):
     twice = b'{"severity":9,' + DUMPED[1:-1] + b',"severity":5}'
 
     assert 201 == (await gateway.device(twice)).status
@@ -239,7 +239,7 @@ async def test_23_of_a_duplicate_member_the_last_one_counts(gateway):
 @pytest.mark.parametrize(
     ("ending", "status"), [("/", 201), ("/?a=b", 201), ("//", 404), ("/x", 404)]
 )
-async def test_24_one_trailing_slash_is_the_same_address(gateway, ending, status):
+async def test_24_a_trailing_slash_makes_no_difference(gateway, ending, status):
     path = f"/rest/v1/api/tenants/T1/devices/D1/events{ending}"
 
     assert status == (await gateway.send("POST", path, E, KEY)).status
@@ -268,16 +268,14 @@ async def test_25_the_media_type_is_json_or_absent(gateway, content_type, status
         assert "application/json" in answer.json["message"]
 
 
-async def test_26_of_fifty_copies_at_once_one_is_created(gateway):
+async def test_26_fifty_concurrent_copies_create_one_event(gateway):
     answers = await asyncio.gather(*(gateway.device(E) for _ in range(50)))
 
     assert [201] + [409] * 49 == sorted(answer.status for answer in answers)
     assert [E] == await events(gateway)
 
 
-async def test_27_while_the_store_is_down_events_are_queued_or_if_need_be_refused(
-    running, tmp_path
-):
+async def test_27_while_the_store_is_down_events_are_queued_or_else_refused(running, tmp_path):
     async with running() as gateway:
         with locked(tmp_path / "events.db"):
             queued = await gateway.device(E)

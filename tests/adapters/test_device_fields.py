@@ -37,7 +37,7 @@ def _cases(table):
 
 
 @pytest.mark.parametrize(("name", "value"), _cases(FIELDS))
-async def test_16_to_22_a_field_of_another_form_is_400_and_named(gateway, name, value):
+async def test_16_to_22_an_invalid_field_is_400_and_named(gateway, name, value):
     answer = await gateway.device(altered(**{name: value}))
     [kept] = await gateway.events()
 
@@ -47,7 +47,7 @@ async def test_16_to_22_a_field_of_another_form_is_400_and_named(gateway, name, 
 
 
 @pytest.mark.parametrize(("name", "value"), _cases(TAKEN))
-async def test_16_to_22_a_field_of_its_form_is_kept_as_it_came(gateway, name, value):
+async def test_16_to_22_a_valid_field_is_stored_unchanged(gateway, name, value):
     event = altered(**{name: value})
 
     assert 201 == (await gateway.device(event)).status

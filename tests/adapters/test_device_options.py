@@ -15,7 +15,7 @@ from tests.adapters.reports import KEY, MISSING, E, altered, assert_error, event
         [("X-Moki-TenantAPIToken", "K1"), ("X-Moki-TenantAPIToken", "K1")],
     ],
 )
-async def test_the_first_of_the_keys_headers_that_is_there_decides(gateway, headers):
+async def test_the_first_key_header_that_is_present_counts(gateway, headers):
     path = "/rest/v1/api/tenants/T1/devices/D1/events"
     sent = [*(headers.items() if isinstance(headers, dict) else headers), *list(KEY.items())[1:]]
 
@@ -46,7 +46,7 @@ async def test_an_open_tenant_creates_a_device_with_its_first_valid_event(runnin
 
 
 @pytest.mark.parametrize("prefer", ["respond-async", "wait=5, Respond-Async;foo=bar"])
-async def test_who_prefers_an_answer_at_once_gets_202(gateway, prefer):
+async def test_prefer_respond_async_gets_202(gateway, prefer):
     answer = await gateway.device(E, Prefer=prefer)
 
     assert (202, "respond-async") == (answer.status, answer.headers["Preference-Applied"])
@@ -60,20 +60,20 @@ async def test_a_queued_tenant_is_answered_from_the_spool(running):
 
 
 @pytest.mark.parametrize("description", [None, MISSING])
-async def test_a_missing_description_is_blank_where_the_operator_says_so(running, description):
+async def test_a_missing_description_is_blank_if_configured(running, description):
     async with running({"device": {"lenient_description": True}}) as gateway:
         assert 201 == (await gateway.device(altered(description=description))).status
         assert_error(await gateway.device(E), 409, 6)
 
 
-async def test_a_conflict_may_be_one_of_the_instant_alone(running):
+async def test_a_conflict_may_be_limited_to_the_instant(running):
     async with running({"device": {"conflict": "instant"}}) as gateway:
         assert 201 == (await gateway.device(E)).status
         assert_error(await gateway.device(altered(severity=1, data={})), 409, 6)
         assert 201 == (await gateway.device(altered(typeId="45"))).status
 
 
-async def test_a_time_too_far_ahead_is_refused_where_the_operator_says_so(running):
+async def test_a_time_too_far_in_the_future_is_refused_if_configured(running):
     async with running({"device": {"max_future_ms": 1000}}) as gateway:
         assert 201 == (await gateway.device(E)).status
         answer = await gateway.device(altered(timestamp=253402300799999))
@@ -81,14 +81,14 @@ async def test_a_time_too_far_ahead_is_refused_where_the_operator_says_so(runnin
         assert "timestamp" in answer.json["message"]
 
 
-async def test_all_faults_are_named_in_the_order_of_the_table(gateway):
+async def test_all_problems_are_reported_in_the_order_of_the_fields(gateway):
     message = (await gateway.device({"timestamp": "x", "extra": 1})).json["message"]
     names = ["typeId", "description", "appId", "severity", "data", "timestamp"]
 
     assert names == sorted(names, key=lambda name: message.index(f"{name}:"))
 
 
-async def test_unknown_members_are_kept_and_are_no_part_of_the_duplicate_check(gateway):
+async def test_unknown_members_are_stored_but_not_compared_for_duplicates(gateway):
     assert 201 == (await gateway.device({**E, "x": 1})).status
     assert_error(await gateway.device({**E, "x": 2}), 409, 6)
     assert [{**E, "x": 1}] == await events(gateway)

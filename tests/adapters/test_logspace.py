@@ -34,7 +34,7 @@ def reading(**changes):
 
 @pytest.mark.parametrize("path", ["/events", "//events", "/events/", "/api/events", "/events?a=b"])
 @pytest.mark.parametrize("method", ["PUT", "POST"])
-async def test_every_generation_of_agents_finds_its_address(gateway, method, path):
+async def test_every_release_of_agents_finds_its_address(gateway, method, path):
     token = {"Logspace.Space-Token": " development "}
     answer = await gateway.send(method, path, [READING], token)
 
@@ -54,7 +54,7 @@ async def test_every_generation_of_agents_finds_its_address(gateway, method, pat
         reading(id="\x00\ud800"),
     ],
 )
-async def test_what_agents_were_seen_to_send_is_kept_as_it_came(gateway, event):
+async def test_real_events_of_agents_are_stored_unchanged(gateway, event):
     assert 202 == (await gateway.logspace([event])).status
     assert [event] == [kept["data"] for kept in await gateway.events()]
 
@@ -63,7 +63,7 @@ async def test_what_agents_were_seen_to_send_is_kept_as_it_came(gateway, event):
     ("type", "expected"),
     [("os/cpu", "os/cpu"), (None, "logspace.event"), ("", "logspace.event"), (5, "5")],
 )
-async def test_an_event_is_known_by_its_type_its_agent_and_its_time(gateway, type, expected):
+async def test_an_event_has_its_type_its_agent_and_its_time(gateway, type, expected):
     await gateway.logspace([reading(type=type, timestamp="2015-05-18T16:07:00.5+02:00")])
     [event] = await gateway.events()
 
@@ -81,7 +81,7 @@ async def test_a_type_may_be_missing(gateway):
     assert ["logspace.event"] == [event["type"] for event in await gateway.events()]
 
 
-async def test_bare_and_quoted_numbers_that_are_none_are_kept_as_strings(gateway):
+async def test_nan_and_infinities_bare_or_quoted_are_stored_as_strings(gateway):
     text = json.dumps(reading(double_properties={"d": 0}, float_properties={"f": ["NaN"]}))
     text = text.replace('"d": 0', '"d":[NaN,Infinity,-Infinity,1.5]')
     answer = await gateway.logspace(f"[{text}]".encode())
@@ -92,7 +92,7 @@ async def test_bare_and_quoted_numbers_that_are_none_are_kept_as_strings(gateway
     assert {"f": ["NaN"]} == event["data"]["float-properties"]
 
 
-async def test_an_event_beside_one_with_nan_keeps_its_text_to_the_character(gateway):
+async def test_an_event_next_to_one_with_nan_keeps_its_exact_text(gateway):
     plain = json.dumps(READING).encode()[:-1] + b' ,\n"double-properties":{"d":2.50E0} }'
     odd = json.dumps(reading(id="2")).encode()[:-1] + b',"float-properties":{"f":NaN}}'
     await gateway.logspace(b"[" + plain + b"," + odd + b"]")
@@ -130,7 +130,7 @@ async def test_an_event_beside_one_with_nan_keeps_its_text_to_the_character(gate
         (reading(string_properties=[]), "string-properties"),
     ],
 )
-async def test_a_fault_is_answered_with_its_path_and_kept_in_quarantine(gateway, event, path):
+async def test_a_problem_is_reported_with_its_path_and_quarantined(gateway, event, path):
     answer = await gateway.logspace([event])
     [kept] = await gateway.events()
 
@@ -142,7 +142,7 @@ async def test_a_fault_is_answered_with_its_path_and_kept_in_quarantine(gateway,
 @pytest.mark.parametrize(
     "wrong", [b"{}", b"null", b"5", b"[]", b"NaN", b'{"a":' * 900 + b"1" + b"}" * 900]
 )
-async def test_an_element_that_is_no_event_does_not_fail_its_batch(gateway, wrong):
+async def test_an_invalid_element_does_not_fail_its_batch(gateway, wrong):
     answer = await gateway.logspace(b"[" + json.dumps(READING).encode() + b"," + wrong + b"]")
 
     assert (202, "1") == (answer.status, answer.headers["Gateway-Rejected"])
@@ -150,7 +150,7 @@ async def test_an_element_that_is_no_event_does_not_fail_its_batch(gateway, wron
 
 
 @pytest.mark.parametrize("on_invalid", ["accept", "quarantine", "refuse"])
-async def test_a_batch_without_any_event_is_answered_as_the_operator_says(running, on_invalid):
+async def test_a_batch_without_valid_events_is_answered_as_configured(running, on_invalid):
     status, kept = {"accept": (202, 1), "quarantine": (400, 1), "refuse": (400, 0)}[on_invalid]
     async with running({"logspace": {"on_invalid": on_invalid}}) as gateway:
         assert status == (await gateway.logspace([{"id": "poison"}])).status
@@ -166,7 +166,7 @@ async def test_a_repeated_id_is_stored_once_and_the_first_one_wins(gateway):
     assert [first] == [event["data"] for event in await gateway.events()]
 
 
-async def test_ids_that_a_database_might_confuse_are_different(gateway):
+async def test_ids_with_unusual_characters_are_different(gateway):
     ids = ["a", "A", "a\x00", "a\x00b", " a", "\ud800", "\ud801", "á", "a\u0301", "\\ud800"]
     await gateway.logspace([reading(id=one) for one in ids])
 
@@ -207,7 +207,7 @@ async def test_the_same_id_in_two_spaces_is_two_events(running):
         ),
     ],
 )
-async def test_the_answers_to_a_wrong_token_are_the_hqs_to_the_byte(gateway, headers, expected):
+async def test_the_answers_to_a_wrong_token_equal_the_hqs(gateway, headers, expected):
     answer = await gateway.send("PUT", "/events", b"garbage", headers)
 
     assert (403, "application/json") == (answer.status, answer.headers["Content-Type"])
@@ -216,14 +216,14 @@ async def test_the_answers_to_a_wrong_token_are_the_hqs_to_the_byte(gateway, hea
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"elements":[]}', b"", b"null", b'"x"'])
-async def test_a_query_is_no_upload(gateway, body):
+async def test_a_query_is_not_an_upload(gateway, body):
     token = {"logspace.space-token": "development"}
     answer = await gateway.send("POST", "/events", body, token)
 
     assert (400, "INVALID_EVENTS") == (answer.status, answer.json["type"])
 
 
-async def test_a_byte_order_mark_and_space_around_the_array_do_not_matter(gateway):
+async def test_a_byte_order_mark_and_whitespace_around_the_array_are_ignored(gateway):
     text = json.dumps([READING], ensure_ascii=False).encode("utf-8-sig") + b"\r\n "
 
     assert 202 == (await gateway.logspace(text)).status
@@ -247,7 +247,7 @@ async def test_a_thousand_events_are_one_batch(gateway):
 
 
 @pytest.mark.parametrize("accept", ["text/html", "*/*", ""])
-async def test_what_the_client_accepts_or_calls_its_body_does_not_matter(gateway, accept):
+async def test_accept_and_content_type_are_ignored(gateway, accept):
     sent = {"Accept": accept, "Content-Type": "application/x-www-form-urlencoded"}
 
     assert 202 == (await gateway.logspace([READING], **sent)).status
@@ -258,7 +258,7 @@ TOKEN = {"logspace.space-token": "development"}
 
 @pytest.mark.parametrize("name", ["", "\x00", "\ud800"])
 @pytest.mark.parametrize("where", ["controller", "agent"])
-async def test_capabilities_that_no_order_could_name_are_refused(running, where, name):
+async def test_capabilities_with_unusable_ids_are_refused(running, where, name):
     controller, agent = ("c", name) if where == "agent" else (name, "a")
     told = {"id": controller, "agent-capabilities": [{"id": agent, "trigger-types": ["Scheduler"]}]}
     path = "c" if where == "agent" else "%00"
@@ -267,7 +267,7 @@ async def test_capabilities_that_no_order_could_name_are_refused(running, where,
         assert 404 == (await gateway.send("GET", f"/orders/{path}", b"", TOKEN)).status
 
 
-async def test_a_deeply_nested_element_is_quarantined_where_members_are_masked_too(running):
+async def test_a_deeply_nested_element_is_quarantined_without_its_secrets(running):
     deep = b'[{"password":"secret","a":' + b"[" * 900 + b"]" * 900 + b"}]"
     async with running({"redact": {"keys": ["password"]}}) as gateway:
         assert 400 == (await gateway.logspace(deep)).status

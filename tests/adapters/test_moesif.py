@@ -32,7 +32,7 @@ async def test_success_has_no_body(gateway):
 
 @pytest.mark.parametrize("path", ["/v1/events", "/moesifapi/events", "/collector/v1/events"])
 @pytest.mark.parametrize("form", ["{}", "/{}", "{}/", "{}?x=1"])
-async def test_the_same_event_may_be_sent_to_any_spelling_of_its_address(gateway, path, form):
+async def test_an_event_may_be_sent_to_any_alias_of_its_address(gateway, path, form):
     assert 201 == (await gateway.moesif(form.format(path), CALL)).status
     assert 201 == (await gateway.moesif(form.format(f"{path}/batch"), [CALL, CALL])).status
     assert [CALL] * 3 == [event["data"] for event in await gateway.events()]
@@ -60,7 +60,7 @@ async def test_the_same_event_may_be_sent_to_any_spelling_of_its_address(gateway
         call(request={"body": "é中\U0001f600\u2028"}, extra={"\u007f": "\x7f"}),
     ],
 )
-async def test_what_sdks_were_seen_to_send_is_kept_as_it_came(gateway, event):
+async def test_real_events_of_sdks_are_stored_unchanged(gateway, event):
     answer = await gateway.moesif("/v1/events", event)
     [stored] = await gateway.events()
 
@@ -80,7 +80,7 @@ async def test_what_sdks_were_seen_to_send_is_kept_as_it_came(gateway, event):
         "2026-11-21T03:48:29.2260000Z",
     ],
 )
-async def test_every_form_of_time_is_the_same_instant(gateway, time):
+async def test_every_form_of_a_time_is_the_same_instant(gateway, time):
     await gateway.moesif("/v1/events", call(request={"time": time}))
     [stored] = await gateway.events()
 
@@ -88,7 +88,7 @@ async def test_every_form_of_time_is_the_same_instant(gateway, time):
     assert time == stored["data"]["request"]["time"]
 
 
-async def test_a_base64_body_is_kept_as_it_came(gateway):
+async def test_a_base64_body_is_stored_unchanged(gateway):
     encoded = base64.encodebytes(bytes(range(256))).decode()
     event = call(request={"body": encoded, "transfer_encoding": "base64"})
     await gateway.moesif("/v1/events", event)
@@ -96,7 +96,7 @@ async def test_a_base64_body_is_kept_as_it_came(gateway):
     assert [event] == [stored["data"] for stored in await gateway.events()]
 
 
-async def test_the_text_of_an_event_is_kept_to_the_character(gateway):
+async def test_the_exact_text_of_an_event_is_stored(gateway):
     text = b'{ "request":{"time":"2016-08-16T09:21:56.998Z","uri":"\\u002f","verb":"GET"},"n":2.50}'
     await gateway.moesif("/v1/events/batch", b"[ " + text + b" ]")
     [(_, record)] = [one async for one in gateway.gateway._store.read(_everything())]
@@ -136,7 +136,7 @@ def _everything():
         (call(user_id=True), "user_id"),
     ],
 )
-async def test_a_fault_is_answered_with_its_path_and_kept_in_quarantine(gateway, event, path):
+async def test_a_problem_is_reported_with_its_path_and_quarantined(gateway, event, path):
     answer = await gateway.moesif("/v1/events", event)
     [kept] = await gateway.events()
 
@@ -146,7 +146,7 @@ async def test_a_fault_is_answered_with_its_path_and_kept_in_quarantine(gateway,
     assert event == json.loads(kept["data"]["raw"])
 
 
-async def test_every_fault_of_a_batch_is_named_with_the_place_of_its_element(gateway):
+async def test_every_problem_of_a_batch_is_reported_with_the_index_of_its_element(gateway):
     answer = await gateway.moesif("/v1/events/batch", [{}, 5, call(request={"verb": ""})])
 
     assert ["[0].request", "[1]", "[2].request.verb"] == [e["path"] for e in answer.json["errors"]]
@@ -183,13 +183,13 @@ async def test_an_element_that_cannot_be_read_does_not_fail_its_batch(gateway, w
     ("path", "body"),
     [("/v1/events", [CALL]), ("/v1/events/batch", CALL), ("/v1/actions", [ACTION])],
 )
-async def test_the_shape_of_a_body_is_that_of_its_address(gateway, path, body):
+async def test_a_single_address_takes_an_object_and_a_batch_address_an_array(gateway, path, body):
     assert 400 == (await gateway.moesif(path, body)).status
     assert [] == await gateway.events(kind="api_call")
 
 
 @pytest.mark.parametrize("name", ["transaction_id", "transactionId"])
-async def test_a_repeated_transaction_id_is_stored_once_in_a_batch_and_across(gateway, name):
+async def test_a_repeated_transaction_id_is_stored_once_within_and_across_batches(gateway, name):
     def event(letter):
         return call(**{name: letter}, metadata={"letter": letter})
 
@@ -204,7 +204,7 @@ async def test_a_repeated_transaction_id_is_stored_once_in_a_batch_and_across(ga
     assert list("ABCD") == [e["data"]["metadata"]["letter"] for e in await gateway.events()]
 
 
-async def test_the_same_transaction_id_of_an_event_and_an_action_are_two(gateway):
+async def test_the_same_transaction_id_in_an_event_and_an_action_is_not_a_duplicate(gateway):
     await gateway.moesif("/v1/events", call(transaction_id="A"))
     await gateway.moesif("/v1/actions", {**ACTION, "transaction_id": "A"})
 
@@ -218,7 +218,7 @@ async def test_without_a_transaction_id_every_copy_counts(gateway):
     assert 4 == len(await gateway.events())
 
 
-async def test_identical_events_are_stored_once_where_the_operator_says_so(running):
+async def test_identical_events_are_stored_once_if_configured(running):
     async with running({"moesif": {"deduplicate_identical": True}}) as gateway:
         await gateway.moesif("/v1/events", {**CALL, "a": 1, "b": [1, 7 * 10**4000]})
         await gateway.moesif("/v1/events", {"b": [1, 7 * 10**4000], "a": 1, **CALL})
@@ -240,7 +240,7 @@ async def test_identical_events_are_stored_once_where_the_operator_says_so(runni
         ({"action_name": "A", "request": {"time": "", "uri": None}}, "A", None, None),
     ],
 )
-async def test_an_action_is_known_by_its_name_its_actor_and_its_time_or_receipt(
+async def test_an_action_has_its_name_its_user_and_its_time_or_the_time_of_receipt(
     gateway, action, type, subject, time
 ):
     assert 201 == (await gateway.moesif("/v1/actions", action)).status
@@ -261,7 +261,7 @@ async def test_an_action_needs_a_name(gateway, action):
 
 
 @pytest.mark.parametrize("path", sorted(PROFILES))
-async def test_every_update_of_a_profile_is_one_record_as_it_was_sent(gateway, path):
+async def test_every_update_of_a_profile_is_one_record_and_unchanged(gateway, path):
     kind, update, subject = PROFILES[path]
     dated = {**update, "modified_time": "2026-11-21T03:47:47.381621+00:00"}
     await gateway.moesif(path, update)
@@ -280,7 +280,7 @@ async def test_a_profile_without_its_id_is_refused(gateway, path, update):
     assert 400 == (await gateway.moesif(path, update)).status
 
 
-async def test_a_visitor_is_known_by_the_anonymous_id(gateway):
+async def test_an_anonymous_user_is_identified_by_the_anonymous_id(gateway):
     await gateway.moesif("/v1/users", {"anonymous_id": "a-1", "campaign": {"gclid": "g"}})
 
     assert ["a-1"] == [event["subject"] for event in await gateway.events()]

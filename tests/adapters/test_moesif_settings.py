@@ -100,7 +100,7 @@ async def test_the_default_configuration_has_every_member_and_captures_everythin
     assert [] == (await gateway.send("GET", "/v1/rules", b"", ID)).json
 
 
-async def test_a_configuration_from_a_file_has_every_member_too(running, tmp_path):
+async def test_a_configuration_from_a_file_gets_the_missing_members(running, tmp_path):
     changes = customised(tmp_path, config_file={"user_sample_rate": {"u": 5}}, sample_rate=50)
     async with running(changes) as gateway:
         answer = await gateway.send("GET", "/v1/config", b"", ID)
@@ -109,7 +109,7 @@ async def test_a_configuration_from_a_file_has_every_member_too(running, tmp_pat
     assert ({"u": 5}, 50) == (answer.json["user_sample_rate"], answer.json["sample_rate"])
 
 
-async def test_rules_have_the_members_that_sdks_take_without_asking(running, tmp_path):
+async def test_rules_have_the_members_that_sdks_require(running, tmp_path):
     changes = customised(tmp_path, rules_file=[{"_id": "r", "type": "user", "name": "n"}])
     async with running(changes) as gateway:
         [rule] = (await gateway.send("GET", "/v1/rules", b"", ID)).json
@@ -124,7 +124,7 @@ async def test_rules_have_the_members_that_sdks_take_without_asking(running, tmp
 
 @pytest.mark.parametrize("path", ["/v1/config", "/v1/rules"])
 @pytest.mark.parametrize("form", ["{}", '"{}"', 'W/"{}"', '"other", "{}"'])
-async def test_who_has_the_content_already_is_answered_304(gateway, path, form):
+async def test_an_unchanged_tag_gets_304(gateway, path, form):
     tag = CONFIG_TAG if path.endswith("config") else RULES_TAG
     had = (await gateway.send("GET", path, b"", ID)).headers[tag]
 
@@ -135,7 +135,7 @@ async def test_who_has_the_content_already_is_answered_304(gateway, path, form):
     assert 200 == other.status
 
 
-async def test_a_tag_changes_with_its_content_and_survives_a_restart(running, tmp_path):
+async def test_a_tag_changes_only_with_its_content_even_after_a_restart(running, tmp_path):
     async def tags(**files):
         async with running(customised(tmp_path, **files)) as gateway:
             headers = (await gateway.moesif("/v1/events", ONE["events"])).headers
@@ -151,7 +151,7 @@ async def test_a_tag_changes_with_its_content_and_survives_a_restart(running, tm
 
 
 @pytest.mark.parametrize("path", ADDRESSES)
-async def test_a_browser_may_ask_before_it_sends_without_a_credential(gateway, path):
+async def test_a_cors_preflight_needs_no_credential(gateway, path):
     asked = {
         "Origin": "https://shop.example",
         "Access-Control-Request-Method": "POST",
@@ -165,7 +165,7 @@ async def test_a_browser_may_ask_before_it_sends_without_a_credential(gateway, p
     assert {"content-type", "x-moesif-application-id", "x-moesif-sdk"} <= set(allowed)
 
 
-async def test_a_browser_may_read_why_it_was_refused(gateway):
+async def test_a_browser_may_read_the_reason_of_a_refusal(gateway):
     answer = await gateway.send("POST", "/v1/events", b"{}", {"Origin": "https://shop.example"})
 
     assert (401, "application/problem+json") == (answer.status, answer.headers["Content-Type"])
@@ -173,13 +173,13 @@ async def test_a_browser_may_read_why_it_was_refused(gateway):
     assert "*" == answer.headers["Access-Control-Allow-Origin"]
 
 
-async def test_the_health_of_the_collector_needs_no_credential(gateway):
+async def test_the_health_probe_needs_no_credential(gateway):
     answer = await gateway.send("GET", "/health/probe")
 
     assert (200, True) == (answer.status, answer.json["status"])
 
 
-async def test_events_of_one_header_id_in_two_directions_are_both_kept(gateway):
+async def test_events_with_the_same_header_id_are_both_stored(gateway):
     def event(direction):
         headers = {"X-Moesif-Transaction-Id": "fb9da688"}
         return {"request": {**ONE["events"]["request"], "headers": headers}, "direction": direction}
@@ -189,7 +189,7 @@ async def test_events_of_one_header_id_in_two_directions_are_both_kept(gateway):
     assert 2 == len(await gateway.events())
 
 
-async def test_a_resend_in_other_company_is_stored_once(gateway):
+async def test_an_event_resent_in_another_batch_is_stored_once(gateway):
     def event(name):
         return {**ONE["events"], "transaction_id": name}
 

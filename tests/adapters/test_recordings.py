@@ -98,7 +98,7 @@ async def replay(running: Any, path: Path) -> tuple[list[tuple[Sent, Any]], list
 EACH = pytest.mark.parametrize("path", RECORDED, ids=lambda path: f"{path.parent.name}-{path.stem}")
 
 
-def test_every_recording_holds_events():
+def test_every_recording_contains_events():
     assert [] == [
         path.name for path in RECORDED if not any(one.carries_events for one in requests_of(path))
     ]
@@ -118,7 +118,7 @@ async def test_every_request_is_answered_with_success(running, path):
 
 
 @EACH
-async def test_every_event_is_stored_once_as_it_was_sent(running, path):
+async def test_every_event_is_stored_once_and_unchanged(running, path):
     answers, stored = await replay(running, path)
     expected, seen = [], set()
     for one, _ in answers:
@@ -137,7 +137,7 @@ async def test_every_event_is_stored_once_as_it_was_sent(running, path):
 
 
 @EACH
-async def test_what_is_no_event_is_in_quarantine(running, path):
+async def test_invalid_events_are_in_quarantine(running, path):
     answers, stored = await replay(running, path)
     empty = [
         event for one, _ in answers if one.carries_events for event in one.elements() if not event

@@ -44,7 +44,7 @@ async def test_a_sample_is_accepted_and_exported_as_it_was_sent(gateway, page):
     assert {(page.parent.name, exchange["tenant"])} == {(e["dialect"], e["tenant"]) for e in events}
 
 
-def test_the_command_line_exports_what_the_process_was_sent(process):
+def test_the_command_line_exports_what_the_process_received(process):
     process.start()
     for page in PAGES:
         exchange = sample(page)

@@ -45,7 +45,7 @@ def rejected(gateway: Process) -> list[dict[str, Any]]:
     return gateway.export("--kind", "rejected")
 
 
-def test_each_sort_of_event_is_stored_as_the_agent_wrote_it(gateway: Process, agent: Agent):
+def test_each_type_of_event_is_stored_as_the_agent_wrote_it(gateway: Process, agent: Agent):
     sent = [event(sort) for sort in SORTS]
     agent.send(*sent)
 
@@ -62,9 +62,7 @@ def test_each_sort_of_event_is_stored_as_the_agent_wrote_it(gateway: Process, ag
     }
 
 
-def test_a_long_queue_leaves_in_batches_of_a_thousand_first_in_first_out(
-    gateway: Process, agent: Agent
-):
+def test_a_long_queue_is_sent_in_batches_of_a_thousand_in_order(gateway: Process, agent: Agent):
     sent = events(2500)
     agent.send(*sent)
 
@@ -93,7 +91,9 @@ def test_a_batch_whose_answer_was_lost_is_stored_once(gateway: Process, agent: A
     assert ids(sent) == kept(gateway)
 
 
-def test_a_store_that_another_process_locks_costs_the_agent_nothing(gateway: Process, agent: Agent):
+def test_an_agent_loses_nothing_while_another_process_locks_the_store(
+    gateway: Process, agent: Agent
+):
     first = events(5)
     agent.send(*first)
     assert agent.commit()
@@ -115,7 +115,7 @@ def test_a_store_that_another_process_locks_costs_the_agent_nothing(gateway: Pro
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
-def test_restarts_of_the_gateway_lose_and_double_nothing(gateway: Process, agent: Agent, by):
+def test_restarts_of_the_gateway_lose_and_duplicate_nothing(gateway: Process, agent: Agent, by):
     sent = []
     with Committing(agent, every=0.01):
         for _ in range(3):
@@ -130,7 +130,7 @@ def test_restarts_of_the_gateway_lose_and_double_nothing(gateway: Process, agent
     assert ids(sent) == kept(gateway)
 
 
-def test_the_queue_of_an_agent_waits_while_the_gateway_is_away(gateway: Process, agent: Agent):
+def test_an_agent_keeps_its_queue_while_the_gateway_is_down(gateway: Process, agent: Agent):
     gateway.stop()
     sent = events(3)
     agent.send(*sent)
@@ -171,7 +171,7 @@ def test_tokens_are_rotated_without_losing_an_event(gateway: Process, agent: Age
     assert {"production"} == {record["tenant"] for record in gateway.export()}
 
 
-def test_a_poison_event_among_good_ones_does_not_hold_the_queue(gateway: Process, agent: Agent):
+def test_an_invalid_event_among_valid_ones_does_not_block_the_queue(gateway: Process, agent: Agent):
     good, bad = events(20), poison()
     agent.send(*good[:10], bad, *good[10:])
 
@@ -183,7 +183,7 @@ def test_a_poison_event_among_good_ones_does_not_hold_the_queue(gateway: Process
     assert ["timestamp"] == [problem["path"] for problem in record["data"]["problems"]]
 
 
-def test_a_poison_event_alone_is_repeated_but_quarantined_once(gateway: Process, agent: Agent):
+def test_an_invalid_event_alone_is_repeated_but_quarantined_once(gateway: Process, agent: Agent):
     bad = poison()
     agent.send(bad)
     for _ in range(3):
@@ -198,9 +198,7 @@ def test_a_poison_event_alone_is_repeated_but_quarantined_once(gateway: Process,
     assert 1 == len(rejected(gateway))
 
 
-def test_a_poison_event_alone_leaves_the_queue_where_invalid_ones_are_accepted(
-    gateway: Process, agent: Agent
-):
+def test_an_invalid_event_alone_leaves_the_queue_if_accepted(gateway: Process, agent: Agent):
     agent.send(poison())
     assert not agent.commit()
 
@@ -212,7 +210,7 @@ def test_a_poison_event_alone_leaves_the_queue_where_invalid_ones_are_accepted(
     assert [] == kept(gateway)
 
 
-def test_one_connection_serves_an_agent_for_all_its_requests(
+def test_an_agent_sends_all_its_requests_on_one_connection(
     gateway: Process, agent: Agent, monkeypatch
 ):
     connected = []

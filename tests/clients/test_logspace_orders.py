@@ -36,7 +36,7 @@ def started(process: Process) -> Iterator[Callable[..., Agent]]:
         one.close()
 
 
-def test_without_orders_an_agent_hears_that_there_are_none(started):
+def test_an_agent_without_orders_gets_404(started):
     agent = started("default_orders = false", capabilities=CAPABILITIES)
 
     assert 404 == agent.poll()
@@ -80,7 +80,7 @@ def test_an_agent_with_new_capabilities_gets_new_orders(started):
     assert 304 == agent.poll()
 
 
-def test_a_file_of_orders_reaches_the_agent_as_it_stands(started, process: Process):
+def test_an_order_file_reaches_the_agent_unchanged(started, process: Process):
     folder = process.folder / "orders"
     folder.mkdir()
     order = {
@@ -123,6 +123,6 @@ def test_capabilities_are_documents_not_events(started, process: Process):
         '{"agent-orders":[{"id":"x","trigger-type":"OFF","why":""}],"commit-max-seconds":5}',
     ],
 )
-def test_the_agents_parser_here_is_as_strict_as_the_real_one(order):
+def test_the_test_agents_parser_is_as_strict_as_the_real_one(order):
     with pytest.raises(Unparsable):
         parse_order(order.encode())

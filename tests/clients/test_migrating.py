@@ -31,7 +31,7 @@ def test_the_first_event_of_the_moesif_page_arrives(process: Process, python_sdk
     assert ["api_call", "user"] == [record["kind"] for record in process.export()]
 
 
-def test_the_configuration_of_the_moesif_page_is_good(process: Process):
+def test_the_configuration_of_the_moesif_page_is_valid(process: Process):
     (config,) = blocks("moesif.md", "toml")
     for name, body in zip(("config", "rules"), blocks("moesif.md", "json"), strict=True):
         (process.folder / f"moesif-{name}.json").write_text(body)
@@ -45,7 +45,7 @@ def test_the_configuration_of_the_moesif_page_is_good(process: Process):
     assert 0 == done.returncode, done.stderr
 
 
-def test_an_agent_finds_its_space_its_orders_and_its_way_by_the_logspace_page(process: Process):
+def test_an_agent_works_with_the_configuration_of_the_logspace_page(process: Process):
     tables = blocks("logspace.md", "toml")
     options = "".join(one.removeprefix("[logspace]\n") for one in tables if "[[" not in one)
     spaces = "".join(one for one in tables if "[[" in one)

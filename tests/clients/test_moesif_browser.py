@@ -103,7 +103,7 @@ def browse(chromium: str, tmp_path: Path) -> Iterator[Callable[[str], None]]:
 
 
 @pytest.mark.parametrize("batch", ["no", "yes"])
-def test_what_a_visitor_does_is_in_the_store(process: Process, site, browse, batch):
+def test_events_of_the_browser_script_are_stored(process: Process, site, browse, batch):
     process.start()
     gateway = urlsplit(process.url).netloc
     asked = {"application": APPLICATION_ID, "gateway": gateway, "batch": batch, "utm_source": "ad"}

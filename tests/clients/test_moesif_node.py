@@ -26,7 +26,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize(("method", "kind", "sent"), CALLS)
-def test_what_a_user_gives_the_sdk_is_in_the_store(process: Process, node, method, kind, sent):
+def test_events_given_to_the_sdk_are_stored(process: Process, node, method, kind, sent):
     process.start()
     answer = node("moesifapi_client.js").ask([method, sent])
 
@@ -38,7 +38,7 @@ def test_what_a_user_gives_the_sdk_is_in_the_store(process: Process, node, metho
     assert {("moesif", "acme")} == {(record["dialect"], record["tenant"]) for record in records}
 
 
-def test_an_action_is_named_after_what_its_user_did(process: Process, node):
+def test_an_action_is_typed_by_its_name(process: Process, node):
     process.start()
     node("moesifapi_client.js").ask(["sendAction", documents.ACTION])
 
@@ -57,7 +57,7 @@ def test_an_action_sent_twice_with_one_transaction_id_is_stored_once(process: Pr
     assert names == [record["type"] for record in process.export()]
 
 
-def test_the_sdk_reads_its_configuration_its_rules_and_the_health(process: Process, node):
+def test_the_sdk_fetches_its_configuration_its_rules_and_the_health_probe(process: Process, node):
     process.start()
     client = node("moesifapi_client.js")
     config = client.ask(["getAppConfig", None])
@@ -71,7 +71,7 @@ def test_the_sdk_reads_its_configuration_its_rules_and_the_health(process: Proce
         assert 1 == len({answer["headers"][tag] for answer in (config, rules, sent)})
 
 
-def test_an_unknown_application_id_is_told_to_the_caller(process: Process, node):
+def test_an_unknown_application_id_raises_an_error_in_the_sdk(process: Process, node):
     process.start()
     process.config.write_text(process.config.read_text().replace("acme-", "umbrella-"))
     process.stop()

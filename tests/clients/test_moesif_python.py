@@ -25,7 +25,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize(("method", "kind", "sent"), CALLS)
-def test_what_a_user_gives_the_sdk_is_in_the_store(process: Process, python, method, kind, sent):
+def test_events_given_to_the_sdk_are_stored(process: Process, python, method, kind, sent):
     process.start()
     python("moesifapi_client.py").ask([method, sent])
 
@@ -39,7 +39,7 @@ def test_what_a_user_gives_the_sdk_is_in_the_store(process: Process, python, met
     assert {("moesif", "acme")} == {(record["dialect"], record["tenant"]) for record in records}
 
 
-def test_the_record_of_an_event_names_its_verb_its_user_and_its_time(process: Process, python):
+def test_the_record_of_an_event_has_its_verb_its_user_and_its_time(process: Process, python):
     process.start()
     python("moesifapi_client.py").ask(["create_event", documents.EVENT])
 
@@ -60,7 +60,7 @@ def test_an_event_sent_twice_with_one_transaction_id_is_stored_once(process: Pro
     assert event["transaction_id"] == records[0]["data"]["transaction_id"]
 
 
-def test_the_sdk_reads_its_configuration_its_rules_and_the_health(process: Process, python):
+def test_the_sdk_fetches_its_configuration_its_rules_and_the_health_probe(process: Process, python):
     process.start()
     client = python("moesifapi_client.py")
     config = client.ask(["get_app_config", None])
@@ -75,7 +75,7 @@ def test_the_sdk_reads_its_configuration_its_rules_and_the_health(process: Proce
     assert 1 == len({tuple(one[tag] for tag in tags) for one in lowered})
 
 
-def test_events_are_sent_compressed_and_answered_with_201(process: Process, python):
+def test_compressed_events_get_201(process: Process, python):
     process.start()
     python("moesifapi_client.py").ask(["create_events_batch", [documents.EVENT] * 300])
 
@@ -83,7 +83,9 @@ def test_events_are_sent_compressed_and_answered_with_201(process: Process, pyth
     assert [201] == [line["status"] for line in requests(process, "POST", "/v1/events/batch")]
 
 
-def test_events_sent_while_the_store_is_locked_are_taken_and_stored_later(process: Process, python):
+def test_events_sent_while_the_store_is_locked_are_accepted_and_stored_later(
+    process: Process, python
+):
     process.start()
     client = python("moesifapi_client.py")
     client.ask(["create_event", documents.BARE])

@@ -57,7 +57,7 @@ def begin(committer: GroupCommitter, *records: EventRecord) -> "asyncio.Task[Seq
     return asyncio.create_task(committer.append(records))
 
 
-async def test_each_request_hears_of_its_own_events_in_order(gate, commit):
+async def test_each_request_gets_the_outcomes_of_its_own_events_in_order(gate, commit):
     gate.open.set()
     committer = commit()
     requests = [
@@ -71,7 +71,7 @@ async def test_each_request_hears_of_its_own_events_in_order(gate, commit):
     ]
 
 
-async def test_whoever_comes_while_one_group_is_written_forms_the_next(gate, commit):
+async def test_requests_that_arrive_while_a_group_is_written_form_the_next(gate, commit):
     committer = commit()
     requests = [begin(committer, make_record())]
     await eventually(lambda: gate.groups)
@@ -84,7 +84,7 @@ async def test_whoever_comes_while_one_group_is_written_forms_the_next(gate, com
     assert 0 == committer.held_events
 
 
-async def test_nobody_is_answered_before_the_commit(gate, commit):
+async def test_no_request_is_answered_before_the_commit(gate, commit):
     request = begin(commit(), make_record())
     await eventually(lambda: gate.groups)
     await asyncio.sleep(0.05)
@@ -101,7 +101,7 @@ async def test_a_request_without_events_waits_for_nothing(commit):
 @pytest.mark.parametrize(
     "bounds", [{"max_events": 3}, {"max_bytes": 3 * len(make_record(data="x" * 50).data)}]
 )
-async def test_what_exceeds_a_bound_is_refused_and_not_taken(gate, commit, bounds):
+async def test_a_request_beyond_a_limit_is_refused(gate, commit, bounds):
     committer = commit(**bounds)
     held = [begin(committer, make_record(data="x" * 50)) for _ in range(3)]
     await eventually(lambda: 3 == committer.held_events)
@@ -117,14 +117,14 @@ async def test_what_exceeds_a_bound_is_refused_and_not_taken(gate, commit, bound
     assert [STORED] == list(await committer.append([make_record()]))
 
 
-async def test_a_request_larger_than_the_bounds_passes_when_nothing_else_waits(gate, commit):
+async def test_a_request_larger_than_the_limits_passes_if_nothing_else_waits(gate, commit):
     gate.open.set()
     committer = commit(max_events=2, max_bytes=10)
 
     assert [STORED] * 5 == list(await committer.append([make_record() for _ in range(5)]))
 
 
-async def test_the_bounds_are_free_again_after_failure_and_cancellation(gate, commit):
+async def test_the_limits_are_released_after_failure_and_cancellation(gate, commit):
     committer = commit(max_events=2)
     gate.failure = StoreError("full")
     failing, cancelled = begin(committer, make_record()), begin(committer, make_record())
@@ -140,7 +140,7 @@ async def test_the_bounds_are_free_again_after_failure_and_cancellation(gate, co
 
 
 @pytest.mark.parametrize("failure", [StoreError("disk full"), RuntimeError("a bug")])
-async def test_a_failure_is_told_to_everyone_with_an_exception_of_their_own(gate, commit, failure):
+async def test_a_failure_gives_each_waiting_request_its_own_exception(gate, commit, failure):
     gate.failure = failure
     committer = commit()
     requests = [begin(committer, make_record()) for _ in range(3)]
@@ -152,7 +152,7 @@ async def test_a_failure_is_told_to_everyone_with_an_exception_of_their_own(gate
     assert all(str(failure) in str(one) for one in told)
 
 
-async def test_it_goes_on_after_a_failure(gate, commit):
+async def test_the_committer_continues_after_a_failure(gate, commit):
     gate.failure = StoreError("away")
     gate.open.set()
     committer = commit()
@@ -163,7 +163,7 @@ async def test_it_goes_on_after_a_failure(gate, commit):
     assert [STORED] == list(await committer.append([make_record()]))
 
 
-async def test_a_request_given_up_hurts_nobody_else_and_its_events_are_still_kept(gate, commit):
+async def test_a_cancelled_request_affects_no_other_and_its_events_are_stored(gate, commit):
     committer = commit()
     first, given_up, last = (begin(committer, make_record(name)) for name in "abc")
     await eventually(lambda: 3 == committer.held_events)
@@ -177,7 +177,7 @@ async def test_a_request_given_up_hurts_nobody_else_and_its_events_are_still_kep
     assert 3 == len(await stored(gate.store))
 
 
-async def test_closing_answers_everyone_who_waits_and_refuses_who_comes_later(gate, commit):
+async def test_closing_answers_waiting_requests_and_refuses_later_ones(gate, commit):
     committer = commit()
     requests = [begin(committer, make_record())]
     await eventually(lambda: gate.groups)
@@ -194,11 +194,11 @@ async def test_closing_answers_everyone_who_waits_and_refuses_who_comes_later(ga
     assert [[STORED]] * 6 == [list(outcomes) for outcomes in await asyncio.gather(*requests)]
 
 
-async def test_closing_what_was_never_used_returns(commit):
+async def test_closing_an_unused_committer_returns(commit):
     await commit().close()
 
 
-async def test_each_committed_group_is_observed_and_no_failed_one(gate, commit):
+async def test_only_committed_groups_are_observed(gate, commit):
     seen: list[tuple[int, float]] = []
     committer = commit(observe=lambda events, seconds: seen.append((events, seconds)))
     gate.open.set()

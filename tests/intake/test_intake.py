@@ -95,13 +95,13 @@ async def test_each_event_has_its_outcome_in_order(desk):
     assert [DUPLICATE, STORED] == await desk.outcomes(make_record("b"), make_record("c"))
 
 
-async def test_no_events_are_no_trouble(desk):
+async def test_a_request_without_events_succeeds(desk):
     assert Receipt((), 0) == await desk.accept()
     assert Receipt((), 0) == await desk.accept(queue=True)
 
 
 @pytest.mark.parametrize("queue", [False, True])
-async def test_secrets_are_masked_before_anything_is_kept(desk, queue):
+async def test_secrets_are_masked_before_anything_is_stored(desk, queue):
     secret = make_record("a", data='{"password":"s3cr3t"}')
     await desk.accept(secret, rejected=(bad(b'{"password":"s3cr3t"}'),), queue=queue)
 
@@ -110,14 +110,14 @@ async def test_secrets_are_masked_before_anything_is_kept(desk, queue):
     assert MASK.encode() in written
 
 
-async def test_invalid_events_are_put_aside_beside_the_valid_ones(desk):
+async def test_invalid_events_are_quarantined_and_valid_ones_stored(desk):
     receipt = await desk.accept(make_record("a"), rejected=(bad(b"1"), bad(b"2")))
 
     assert ([STORED], 2) == (list(receipt.outcomes), receipt.rejected)
     assert ["api_call", "rejected", "rejected"] == [one.kind for one in await stored(desk.store)]
 
 
-async def test_with_refuse_one_invalid_event_keeps_everything_out(desk):
+async def test_refuse_stores_nothing_if_one_event_is_invalid(desk):
     refusal = await desk.refused(make_record("a"), rejected=(bad(position=4),), on_invalid="refuse")
 
     assert Reason.INVALID is refusal.reason
@@ -125,7 +125,7 @@ async def test_with_refuse_one_invalid_event_keeps_everything_out(desk):
     assert [] == await stored(desk.store)
 
 
-async def test_invalid_events_alone_are_refused_after_they_were_put_aside(desk):
+async def test_a_request_with_only_invalid_events_is_refused_after_they_are_quarantined(desk):
     refusal = await desk.refused(rejected=(bad(position=None),))
 
     assert Reason.INVALID is refusal.reason
@@ -133,7 +133,7 @@ async def test_invalid_events_alone_are_refused_after_they_were_put_aside(desk):
     assert ["rejected"] == [one.kind for one in await stored(desk.store)]
 
 
-async def test_with_accept_invalid_events_alone_succeed(desk):
+async def test_accept_lets_a_request_with_only_invalid_events_succeed(desk):
     receipt = await desk.accept(rejected=(bad(), bad()), on_invalid="accept")
 
     assert Receipt([], 2) == receipt
@@ -141,13 +141,13 @@ async def test_with_accept_invalid_events_alone_succeed(desk):
     assert 1 == len(await stored(desk.store))
 
 
-async def test_a_body_that_is_no_json_is_put_aside(desk):
+async def test_a_body_that_is_not_json_is_quarantined(desk):
     await desk.intake.quarantine_body("moesif", INBOUND, Problem("", "Not JSON."))
 
     assert ["not_json"] == [one.type for one in await stored(desk.store)]
 
 
-async def test_what_is_to_be_queued_waits_in_the_spool(desk):
+async def test_events_to_be_queued_wait_in_the_spool(desk):
     assert [QUEUED, DUPLICATE] == await desk.outcomes(
         make_record("a"), make_record("a"), queue=True
     )
@@ -155,7 +155,7 @@ async def test_what_is_to_be_queued_waits_in_the_spool(desk):
     assert [] == await stored(desk.store)
 
 
-async def test_a_key_that_waits_in_the_spool_is_a_duplicate_either_way(desk):
+async def test_a_spooled_key_is_a_duplicate_for_store_and_spool(desk):
     await desk.accept(make_record("a"), queue=True)
 
     assert [DUPLICATE, STORED] == await desk.outcomes(make_record("a"), make_record("b"))
@@ -174,7 +174,7 @@ async def test_a_key_that_the_store_has_is_not_queued(desk):
     assert 1 == desk.spool.depth
 
 
-async def test_while_the_store_is_away_everything_is_queued_and_reaches_it_once(desk):
+async def test_while_the_store_is_unavailable_events_are_queued_and_reach_it_once(desk):
     with locked(desk.store_path):
         assert [QUEUED, QUEUED] == await desk.outcomes(make_record("a"), make_record())
         assert [DUPLICATE, QUEUED] == await desk.outcomes(make_record("a"), make_record("b"))
@@ -189,7 +189,7 @@ async def test_while_the_store_is_away_everything_is_queued_and_reaches_it_once(
     assert {key_of("a")} == await desk.store.known([key_of("a")])
 
 
-async def test_a_key_that_the_store_has_is_a_duplicate_while_it_cannot_be_written(desk):
+async def test_a_stored_key_is_a_duplicate_while_the_store_cannot_be_written(desk):
     await desk.accept(make_record("a"))
     with locked(desk.store_path):
         # The first of these finds the store locked, the others do not even try it.
@@ -198,7 +198,7 @@ async def test_a_key_that_the_store_has_is_a_duplicate_while_it_cannot_be_writte
     assert [DUPLICATE, QUEUED] == await desk.outcomes(make_record("a"), make_record("e"))
 
 
-async def test_a_store_that_cannot_even_be_asked_does_not_stop_the_spool(desk):
+async def test_the_spool_accepts_events_while_the_store_cannot_be_read(desk):
     await desk.accept(make_record("a"))
     await desk.store.close()
 
@@ -206,7 +206,7 @@ async def test_a_store_that_cannot_even_be_asked_does_not_stop_the_spool(desk):
     assert [DUPLICATE, QUEUED] == await desk.outcomes(make_record("b"), make_record("c"))
 
 
-async def test_with_neither_store_nor_spool_everyone_is_asked_to_come_again(desk):
+async def test_without_store_and_spool_every_request_gets_503(desk):
     with locked(desk.store_path), locked(desk.spool_path):
         for how in ({}, {"queue": True}, {"rejected": (bad(),)}):
             refusal = await desk.refused(make_record("a"), **how)
@@ -220,14 +220,14 @@ async def test_with_neither_store_nor_spool_everyone_is_asked_to_come_again(desk
     await desk.intake.probe()
 
 
-async def test_one_of_store_and_spool_is_enough_to_be_ready(desk):
+async def test_a_working_store_or_spool_is_enough_to_be_ready(desk):
     with locked(desk.store_path):
         await desk.intake.probe()
     with locked(desk.spool_path):
         await desk.intake.probe()
 
 
-async def test_a_full_spool_is_no_trouble_while_the_store_is_there(desk):
+async def test_a_full_spool_does_no_harm_while_the_store_works(desk):
     await desk.accept(*(make_record(f"{n}") for n in range(10)), queue=True)
 
     assert Reason.UNAVAILABLE is (await desk.refused(make_record("x"), queue=True)).reason
@@ -235,5 +235,5 @@ async def test_a_full_spool_is_no_trouble_while_the_store_is_there(desk):
     assert [STORED] == await desk.outcomes(make_record("x"))
 
 
-async def test_a_request_larger_than_the_bound_passes_alone(desk):
+async def test_a_request_larger_than_the_limit_passes_alone(desk):
     assert [STORED] * 300 == await desk.outcomes(*(make_record() for _ in range(300)))

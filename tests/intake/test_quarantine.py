@@ -28,7 +28,7 @@ def of_body(body: bytes, redactor: Redactor = OPEN):
     return quarantine.of_body("moesif", inbound(body), Problem("", "Not JSON."), redactor)
 
 
-def test_an_event_is_kept_with_its_problems_and_its_text():
+def test_an_invalid_event_is_quarantined_with_its_problems_and_its_text():
     record = of_event(b'{"a": 1}')
 
     assert ("moesif", "acme", "rejected", "invalid", None) == (
@@ -45,7 +45,7 @@ def test_an_event_is_kept_with_its_problems_and_its_text():
     } == json.loads(record.data)
 
 
-def test_a_body_is_kept_as_what_it_was_not():
+def test_a_quarantined_body_has_the_reason_not_json():
     record = of_body(b"a: 1")
 
     assert "not_json" == record.type
@@ -63,11 +63,11 @@ def test_a_body_is_kept_as_what_it_was_not():
         (b'"\\ud800"', '"\\ud800"'),
     ],
 )
-def test_bytes_that_are_no_text_are_shown_as_escapes(raw, shown):
+def test_invalid_utf8_is_shown_as_escapes(raw, shown):
     assert shown == json.loads(of_body(raw).data)["raw"]
 
 
-def test_the_same_content_has_the_same_key_and_other_content_another():
+def test_equal_content_has_the_same_key_and_different_content_another():
     assert of_event(b"1").key == of_event(b"1").key
     assert of_event(b"1").key != of_event(b"2").key
     assert 16 == len(of_event(b"1").key)
@@ -81,7 +81,7 @@ def test_the_first_megabyte_of_an_event_is_kept():
     assert 1024 * 1024 == len(json.loads(of_event(b"x" * 2_000_000).data)["raw"])
 
 
-def test_secrets_are_masked_in_events_and_withheld_in_what_cannot_be_read():
+def test_secrets_are_masked_in_events_and_unreadable_bodies_are_withheld():
     assert "s3cr3t" not in of_event(b'{"password":"s3cr3t"}', STRICT).data
     assert "s3cr3t" not in of_body(b'{"password":"s3cr3t"', STRICT).data
     # Cut in the middle, it is no JSON any more.

@@ -23,7 +23,7 @@ def masked(with_rules: Redactor, document: object, **record: str) -> object:
     return json.loads(with_rules.redact(make_record(data=data, **record)).data)
 
 
-def test_a_member_is_masked_by_its_name_at_any_depth_and_whatever_its_case():
+def test_a_member_is_masked_by_name_at_any_depth_and_in_any_case():
     document = {
         "password": SECRET,
         "a": [{"PassWord": {"inner": SECRET}}, [[{"password": [SECRET]}]]],
@@ -37,7 +37,7 @@ def test_a_member_is_masked_by_its_name_at_any_depth_and_whatever_its_case():
     } == masked(redactor(keys=["PASSWORD"]), document)
 
 
-def test_a_header_is_masked_where_headers_are_whatever_its_case():
+def test_a_header_is_masked_in_any_case_but_only_in_headers():
     document = {
         "request": {"headers": {"Authorization": SECRET, "Accept": "*/*"}},
         "response": {"headers": {"AUTHORIZATION": [SECRET, SECRET]}},
@@ -52,13 +52,13 @@ def test_a_header_is_masked_where_headers_are_whatever_its_case():
 
 
 @pytest.mark.parametrize("headers", [None, "text", [1], 7])
-def test_headers_that_are_no_object_are_let_be(headers):
+def test_headers_that_are_not_an_object_are_left_unchanged(headers):
     document = {"request": {"headers": headers}}
 
     assert document == masked(redactor(headers=["authorization"]), document)
 
 
-def test_a_tenant_has_its_own_rules_besides_those_of_everyone():
+def test_a_tenant_has_its_own_rules_in_addition_to_the_default_ones():
     rules = redactor(keys=["password"], other=Rules.of([], ["email"]))
     document = {"password": SECRET, "email": SECRET}
 
@@ -69,14 +69,14 @@ def test_a_tenant_has_its_own_rules_besides_those_of_everyone():
     )
 
 
-def test_where_nothing_is_masked_the_text_stays_as_it_came():
+def test_text_without_secrets_is_not_changed():
     record = make_record(data='{ "a" : 2.50, "n": 1208925819614629174706176 }')
 
     assert record is redactor().redact(record)
     assert record is redactor(keys=["password"]).redact(record)
 
 
-def test_what_stands_beside_a_masked_member_keeps_its_value():
+def test_members_next_to_a_masked_one_keep_their_values():
     text = '{"password":"x","n":1208925819614629174706176,"f":2.50,"s":"\\ud800\\u0000é🎉"}'
     data = redactor(keys=["password"]).redact(make_record(data=text)).data
 
@@ -84,7 +84,7 @@ def test_what_stands_beside_a_masked_member_keeps_its_value():
     assert "1208925819614629174706176" in data
 
 
-def test_everything_of_the_record_but_its_data_stays():
+def test_masking_changes_only_data_type_and_subject():
     record = make_record("a", data='{"password":"x"}')
     result = redactor(keys=["password"]).redact(record)
 
@@ -93,13 +93,13 @@ def test_everything_of_the_record_but_its_data_stays():
 
 
 @pytest.mark.parametrize("number", [7, 77123.25, 1e22, -0.0])
-def test_a_subject_made_of_a_secret_number_is_masked(number):
+def test_a_subject_that_is_a_masked_number_is_masked(number):
     record = make_record(data=json.dumps({"user_id": number}), subject=str(number))
 
     assert MASK == redactor(keys=["user_id"]).redact(record).subject
 
 
-def test_a_repeated_member_leaves_no_copy_behind():
+def test_a_masked_member_that_is_repeated_leaves_no_copy():
     data = redactor(keys=["password"]).redact(
         make_record(data=f'{{"password":"{SECRET}","password":"{SECRET}"}}')
     )
@@ -113,7 +113,7 @@ def test_a_member_whose_name_is_written_with_escapes_is_masked():
     assert SECRET not in redactor(keys=["password"]).redact(record).data
 
 
-def test_it_is_active_where_anyone_has_rules():
+def test_a_redactor_is_active_if_any_tenant_has_rules():
     assert not redactor().active
     assert not redactor(acme=Rules()).active
     assert redactor(keys=["a"]).active
@@ -121,7 +121,7 @@ def test_it_is_active_where_anyone_has_rules():
     assert redactor(acme=Rules.of(["a"], [])).active
 
 
-def test_refused_text_is_masked_where_it_is_json():
+def test_rejected_json_is_masked():
     rules = redactor(keys=["password"])
 
     assert SECRET not in rules.redact_raw("moesif", "acme", f'{{"password":"{SECRET}"}}')
@@ -129,7 +129,7 @@ def test_refused_text_is_masked_where_it_is_json():
     assert MASK in rules.redact_raw("moesif", "acme", '{"password":NaN}')
 
 
-def test_refused_text_that_is_no_json_is_withheld_where_there_are_rules():
+def test_rejected_text_that_is_not_json_is_withheld_if_there_are_rules():
     text = f'{{"password":"{SECRET}"'
 
     assert WITHHELD == redactor(keys=["password"]).redact_raw("moesif", "acme", text)
@@ -146,7 +146,7 @@ documents = st.recursive(
 
 
 @given(documents)
-def test_nothing_under_a_secret_name_survives_and_everything_else_does(document):
+def test_masking_removes_secret_values_and_nothing_else(document):
     def expected(node):
         if isinstance(node, dict):
             return {k: MASK if k.lower() == "password" else expected(v) for k, v in node.items()}

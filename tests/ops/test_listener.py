@@ -26,12 +26,12 @@ async def test_a_running_gateway_is_alive_and_ready(gateway):
     assert (200, "ready") == await asked(gateway, "/readyz")
 
 
-async def test_with_a_spool_it_is_ready_without_the_store(gateway, tmp_path):
+async def test_a_gateway_with_a_spool_is_ready_without_the_store(gateway, tmp_path):
     with locked(tmp_path / "events.db"):
         assert (200, "ready") == await asked(gateway, "/readyz")
 
 
-async def test_with_neither_store_nor_spool_it_is_alive_and_not_ready(gateway, tmp_path):
+async def test_without_store_and_spool_the_gateway_is_alive_and_not_ready(gateway, tmp_path):
     with locked(tmp_path / "events.db"), locked(tmp_path / "spool.db"):
         assert (503, "not ready") == await asked(gateway, "/readyz")
         assert (200, "alive") == await asked(gateway, "/livez")
@@ -39,7 +39,7 @@ async def test_with_neither_store_nor_spool_it_is_alive_and_not_ready(gateway, t
     assert (200, "ready") == await asked(gateway, "/readyz")
 
 
-async def test_with_a_full_spool_and_no_store_it_is_not_ready(running, tmp_path):
+async def test_a_gateway_with_a_full_spool_and_no_store_is_not_ready(running, tmp_path):
     async with running({"spool": {"max_events": 1}}) as gateway:
         with locked(tmp_path / "events.db"):
             assert 202 == (await gateway.device(EVENT)).status
@@ -52,7 +52,7 @@ async def test_with_a_full_spool_and_no_store_it_is_not_ready(running, tmp_path)
         await eventually(ready)
 
 
-async def test_while_it_stops_it_is_alive_and_not_ready_and_answers_who_waits(running, tmp_path):
+async def test_a_stopping_gateway_is_alive_not_ready_and_answers_open_requests(running, tmp_path):
     async with running() as gateway:
         with locked(tmp_path / "events.db"), locked(tmp_path / "spool.db"):
             waiting = asyncio.create_task(gateway.device(EVENT))
@@ -69,17 +69,17 @@ async def test_while_it_stops_it_is_alive_and_not_ready_and_answers_who_waits(ru
         await stopping
 
 
-async def test_nothing_of_it_is_on_the_public_listener(gateway):
+async def test_the_operators_addresses_are_not_on_the_public_listener(gateway):
     for path in ("/livez", "/readyz", "/metrics"):
         assert 404 == (await gateway.send("GET", path)).status
 
 
-async def test_nothing_of_the_dialects_is_on_it(gateway):
+async def test_the_dialects_are_not_on_the_operators_listener(gateway):
     async with gateway.session.put(gateway.ops_url + "/events", data=b"[]") as response:
         assert 404 == response.status
 
 
-async def test_the_reason_for_not_being_ready_is_told(gateway, tmp_path):
+async def test_readyz_gives_the_reason_for_not_being_ready(gateway, tmp_path):
     with locked(tmp_path / "events.db"), locked(tmp_path / "spool.db"):
         async with gateway.session.get(gateway.ops_url + "/readyz") as response:
             assert "locked" in json.loads(await response.text())["reason"]

@@ -27,7 +27,7 @@ async def page(gateway: Running) -> str:
         return await response.text()
 
 
-async def test_events_are_counted_by_what_became_of_them(gateway):
+async def test_events_are_counted_by_outcome(gateway):
     answer = await gateway.logspace([AGENT_EVENT, AGENT_EVENT, {**AGENT_EVENT, "id": "2"}, {}])
     assert 202 == answer.status
 
@@ -37,7 +37,7 @@ async def test_events_are_counted_by_what_became_of_them(gateway):
     assert 0 == await gateway.metric(f"gateway_queued_total{SPACE}")
 
 
-async def test_bytes_are_counted_inflated(gateway):
+async def test_bytes_are_counted_after_decompression(gateway):
     body = b'[{"id":"1","system":"s","agent-id":"a","timestamp":"2026-01-01T00:00:00Z"}]'
     await gateway.logspace(body)
 
@@ -62,7 +62,7 @@ async def test_refusals_are_counted_by_reason(gateway):
     assert 2 == await gateway.metric(f"gateway_rejected_total{SPACE}")
 
 
-async def test_with_refuse_nothing_is_counted_as_quarantined(running):
+async def test_refuse_counts_nothing_as_quarantined(running):
     async with running({"ingest": {"on_invalid": "refuse"}}) as gateway:
         await gateway.logspace([{}])
         await gateway.logspace(b"[")
@@ -94,14 +94,14 @@ async def test_commits_are_measured(gateway):
     assert 0 == await gateway.metric("gateway_waiting_events")
 
 
-async def test_quarantined_records_let_go_are_counted(running):
+async def test_evicted_quarantined_records_are_counted(running):
     async with running({"quarantine": {"max_records": 1}}) as gateway:
         await gateway.logspace([{}, 1, 2])
 
         assert 2 == await gateway.metric("gateway_quarantine_trimmed")
 
 
-async def test_every_name_is_ours_and_nothing_of_a_client_is_a_label(gateway):
+async def test_metric_labels_contain_no_text_of_clients(gateway):
     await gateway.send("PUT", "/events", [], {"logspace.space-token": "s3cr3t"})
     await gateway.device(DEVICE_EVENT, tenant="gone", device="s3cr3t")
     await gateway.send("POST", "/v1/s3cr3t")

@@ -34,12 +34,12 @@ def problems_of(schema, document):
     return [(problem.path, problem.message) for problem in caught.value.problems]
 
 
-def test_a_client_may_send_members_that_we_do_not_know():
+def test_a_client_may_send_unknown_members():
     assert {"city": "Graz", "zip": None} == load(Place(), {"city": "Graz", "mayor": "?"})
 
 
 @pytest.mark.parametrize("document", [[], "x", 1, None, True])
-def test_what_is_no_object_is_one_fault_of_the_whole(document):
+def test_a_document_that_is_not_an_object_has_one_problem(document):
     assert [("", "Not an object.")] == problems_of(Place(), document)
 
 
@@ -54,18 +54,18 @@ def test_what_is_no_object_is_one_fault_of_the_whole(document):
         {"town": "", "village": "Graz"},
     ],
 )
-def test_another_spelling_counts_where_the_first_is_missing_null_or_empty(document):
+def test_an_alias_counts_if_the_name_is_missing_null_or_empty(document):
     assert "Graz" == load(Place(), document)["city"]
 
 
-def test_reading_a_document_leaves_it_as_it_was():
+def test_loading_does_not_change_the_document():
     document = {"town": "Graz"}
     load(Place(), document)
 
     assert {"town": "Graz"} == document
 
 
-def test_every_fault_is_named_with_its_path_in_the_order_of_the_fields():
+def test_every_problem_is_reported_with_its_path_in_the_order_of_the_fields():
     document = {"counts": {"a": [1, "x", 2.5], "b": True}, "sender": {"zip": []}, "title": 5}
 
     assert [
@@ -78,31 +78,31 @@ def test_every_fault_is_named_with_its_path_in_the_order_of_the_fields():
     ] == [path for path, _ in problems_of(Letter(), document)]
 
 
-def test_a_property_may_be_named_like_our_own_words_for_places():
+def test_a_property_may_be_named_like_a_pseudo_key():
     document = {"title": "t", "sender": {"city": "c"}, "counts": {"value": "x", "0": [True]}}
 
     assert 2 == len(problems_of(Letter(), document))
 
 
-def test_a_member_that_is_no_unicode_is_named_in_words_that_are():
+def test_a_member_name_with_a_lone_surrogate_is_reported_with_escapes():
     document = {"title": "t", "sender": {"city": "c"}, "counts": {"\ud800": "x"}}
 
     assert ["counts.\\ud800"] == [path for path, _ in problems_of(Letter(), document)]
 
 
-def test_an_unknown_option_is_an_error_that_names_the_nearest_known_one():
+def test_an_unknown_option_is_an_error_that_suggests_the_nearest_one():
     assert [("color", "Unknown option; did you mean 'colour'?")] == problems_of(
         Door(), {"color": "red"}
     )
 
 
-def test_an_unknown_option_in_a_list_of_tables_is_compared_with_those_of_its_own_table():
+def test_an_unknown_option_in_a_list_of_tables_suggests_options_of_that_table():
     [(path, message)] = problems_of(House(), {"doors": [{}, {"handle": 1}]})
 
     assert ("doors[1].handle", "handles") == (path, message.split("'")[1])
 
 
-def test_an_option_like_none_is_answered_with_all_that_are_known():
+def test_an_option_unlike_all_others_is_reported_with_all_known_options():
     [(path, message)] = problems_of(House(), {"roof": {"zzz": 1}})
 
     assert ("roof.zzz", "Unknown option; known options: colour, handles.") == (path, message)
@@ -112,7 +112,7 @@ def test_an_option_like_none_is_answered_with_all_that_are_known():
     ("path", "seen"),
     [("", "[3]"), ("request.time", "[3].request.time"), ("[1].a", "[3][1].a")],
 )
-def test_a_problem_can_be_seen_from_one_level_further_out(path, seen):
+def test_a_problem_can_be_prefixed_with_an_outer_path(path, seen):
     assert Problem(seen, "why") == Problem(path, "why").prefixed("[3]")
 
 

@@ -43,14 +43,14 @@ def _has_surrogates(value) -> bool:
 
 
 @given(arrays())
-def test_the_slices_of_an_array_are_its_elements(text):
+def test_splitting_an_array_gives_its_elements(text):
     body = text.encode()
 
     assert json.loads(body) == [json.loads(one) for one in jsontext.split_array(body)]
 
 
 @given(arrays())
-def test_each_slice_is_text_of_the_array_as_it_came(text):
+def test_each_element_keeps_its_exact_text(text):
     body = text.encode()
     at = 0
     for one in jsontext.split_array(body):
@@ -59,7 +59,7 @@ def test_each_slice_is_text_of_the_array_as_it_came(text):
 
 
 @given(arrays(), st.data())
-def test_an_array_with_one_character_too_many_or_too_few_is_sliced_only_if_it_is_json(text, data):
+def test_a_damaged_array_is_split_only_if_it_is_json(text, data):
     at = data.draw(st.integers(0, len(text) - 1))
     wrong = text[:at] + data.draw(st.sampled_from(["", ",", "]", "[", '"', "\\", "0", "\x00"]))
     body = (wrong + text[at + data.draw(st.integers(0, 1)) :]).encode()
@@ -80,7 +80,7 @@ def test_an_array_with_one_character_too_many_or_too_few_is_sliced_only_if_it_is
 @given(st.binary() | st.text().map(str.encode))
 @example(b'{"a":1}'.decode().encode("utf-16-le"))
 @example("[1]".encode("utf-16-be"))
-def test_any_bytes_are_read_or_unreadable(body):
+def test_any_bytes_are_loaded_or_raise_unreadable(body):
     for read in (jsontext.require_utf8, jsontext.loads):
         try:
             read(body)
@@ -101,7 +101,7 @@ def test_any_bytes_are_read_or_unreadable(body):
         ('[NaN,"é中\u2028"]'.encode(), [b"NaN", '"é中\u2028"'.encode()]),
     ],
 )
-def test_what_strict_json_has_no_word_for_is_sliced_as_it_came(body, expected):
+def test_nan_and_lone_surrogates_are_split_unchanged(body, expected):
     assert expected == jsontext.split_array(body)
 
 
@@ -137,13 +137,13 @@ def test_what_strict_json_has_no_word_for_is_sliced_as_it_came(body, expected):
         b'[{"a":' * 20_000,
     ],
 )
-def test_what_is_no_array_cannot_be_sliced(body):
+def test_a_body_that_is_not_an_array_cannot_be_split(body):
     with pytest.raises(Unreadable):
         jsontext.split_array(body)
 
 
 @pytest.mark.parametrize("levels", [65, 990, 1500, 5000, 100_000])
-def test_an_element_nested_too_deeply_leaves_its_neighbours_readable(levels):
+def test_an_element_nested_too_deeply_does_not_affect_the_others(levels):
     deep = b'{"a]":' * levels + b'"}"' + b"}" * levels
 
     assert [b"1", deep, b"2"] == jsontext.split_array(b"[1, " + deep + b" ,2]")
@@ -151,7 +151,7 @@ def test_an_element_nested_too_deeply_leaves_its_neighbours_readable(levels):
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 @pytest.mark.parametrize(("levels", "readable"), [(MAX_DEPTH, True), (MAX_DEPTH + 1, False)])
-def test_a_document_has_64_levels_at_most(opening, closing, levels, readable):
+def test_a_document_has_at_most_64_levels(opening, closing, levels, readable):
     text = (opening * levels).removesuffix(":").encode() + b":1" * (opening != "[")
     text += closing.encode() * levels
     if readable:
@@ -163,13 +163,13 @@ def test_a_document_has_64_levels_at_most(opening, closing, levels, readable):
 
 @pytest.mark.parametrize("levels", [1000, 5000, 200_000])
 @pytest.mark.parametrize("max_depth", [MAX_DEPTH, None])
-def test_nesting_without_measure_is_unreadable_and_no_crash(levels, max_depth):
+def test_extreme_nesting_is_unreadable_and_does_not_crash(levels, max_depth):
     with pytest.raises(Unreadable, match="Nested"):
         jsontext.loads(nested(levels), max_depth=max_depth)
 
 
 @given(VALUES, st.integers(0, 70))
-def test_depth_is_counted_in_arrays_and_objects_and_not_in_strings(value, levels):
+def test_depth_counts_arrays_and_objects_but_not_strings(value, levels):
     wrapped = reduce(lambda inner, at: [inner] if at % 2 else {"[{": inner}, range(levels), value)
     text = json.dumps(wrapped).encode()
 
@@ -185,7 +185,7 @@ def _depth(value) -> int:
 
 
 @pytest.mark.parametrize("filling", [rb"\"", b'"', rb"\\", b'"a', b"[]", b"}{"])
-def test_measuring_the_depth_of_a_megabyte_of_anything_ends(filling):
+def test_the_depth_of_any_megabyte_is_found_quickly(filling):
     # Were it to look at each quote anew, this would take hours, and the suite's timeout.
     hostile = b"[" * MAX_DEPTH + filling * (1_000_000 // len(filling))
 
@@ -204,7 +204,7 @@ def test_measuring_the_depth_of_a_megabyte_of_anything_ends(filling):
         (b"-" + b"1" * 5000, -math.inf),
     ],
 )
-def test_a_document_is_read_as_json_means_it(text, expected):
+def test_json_is_loaded_as_the_standard_says(text, expected):
     assert expected == jsontext.loads(text)
 
 
@@ -227,30 +227,30 @@ def test_a_document_is_read_as_json_means_it(text, expected):
         '{"a":1}'.encode("utf-32-be"),
     ],
 )
-def test_what_is_no_json_in_utf8_is_unreadable(text):
+def test_text_that_is_not_json_in_utf8_is_unreadable(text):
     with pytest.raises(Unreadable):
         jsontext.loads(text)
 
 
 @pytest.mark.parametrize("text", [b"1e400", b"[-1e309]", b"1" * 5000, b"1" * 310 + b".5"])
-def test_a_number_beyond_a_double_is_unreadable_where_numbers_must_be_finite(text):
+def test_a_number_beyond_a_double_is_unreadable_if_numbers_must_be_finite(text):
     with pytest.raises(Unreadable, match="too large"):
         jsontext.loads(text, finite=True)
 
 
 @given(FINITE | st.integers(-(10**400), 10**400))
-def test_a_number_of_which_is_said_that_it_cannot_overflow_does_not(number):
+def test_a_number_that_may_not_overflow_is_finite(number):
     text = json.dumps({"n": number}).encode()
     if not jsontext.may_overflow(text):
         assert math.isfinite(float(json.loads(text)["n"]))
 
 
 @pytest.mark.parametrize("text", [b"[1e400]", b'{"a":-1E+309}', b"[" + b"1" * 309 + b"]"])
-def test_a_number_that_overflows_is_noticed(text):
+def test_a_number_that_overflows_is_detected(text):
     assert jsontext.may_overflow(text)
 
 
-def test_numbers_json_has_no_word_for_are_written_as_the_strings_that_name_them():
+def test_nan_and_infinities_are_dumped_as_strings():
     document = {"a": [math.nan, math.inf, -math.inf, 1.5], "b": {"c": math.inf}}
 
     assert '{"a":["NaN","Infinity","-Infinity",1.5],"b":{"c":"Infinity"}}' == (
@@ -259,12 +259,12 @@ def test_numbers_json_has_no_word_for_are_written_as_the_strings_that_name_them(
 
 
 @given(VALUES)
-def test_what_is_written_reads_back_equal(value):
+def test_dumped_json_loads_equal(value):
     assert value == jsontext.loads(jsontext.dumps(value).encode(), max_depth=None)
 
 
 @pytest.mark.parametrize("levels", [500, 990])
-def test_a_document_too_deep_to_be_written_again_is_unreadable(levels):
+def test_a_document_nested_too_deeply_to_be_dumped_is_unreadable(levels):
     document = reduce(lambda inner, _: [inner], range(levels), 0)
     try:
         assert nested(levels).replace(b"[]", b"[0]") == jsontext.dumps(document).encode()
@@ -293,7 +293,7 @@ def test_canonical_text_does_not_depend_on_the_order_of_members(document):
         ("\ud800", "\\ud800"),
     ],
 )
-def test_canonical_text_tells_different_values_apart(one, other):
+def test_canonical_text_differs_for_different_values(one, other):
     assert jsontext.canonical({"v": one}) != jsontext.canonical({"v": other})
 
 
@@ -301,7 +301,7 @@ def test_canonical_text_is_the_same_for_the_same_number():
     assert jsontext.canonical(json.loads("[2.5]")) == jsontext.canonical(json.loads("[2.50]"))
 
 
-def test_canonical_text_refuses_a_lone_surrogate_where_it_must():
+def test_strict_canonical_text_refuses_a_lone_surrogate():
     with pytest.raises(UnicodeEncodeError):
         jsontext.canonical(["\ud800"], strict=True)
 
@@ -318,5 +318,5 @@ def test_a_body_of_a_byte_order_mark_alone_is_blank(body):
         jsontext.require_utf8(body, bom=True)
 
 
-def test_a_byte_order_mark_is_dropped_where_the_dialect_says_so():
+def test_a_byte_order_mark_is_dropped_if_the_dialect_allows_it():
     assert b"[]" == jsontext.require_utf8(b"\xef\xbb\xbf[]", bom=True)

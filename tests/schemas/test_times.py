@@ -73,17 +73,17 @@ def test_a_time_is_read_to_the_microsecond(text, expected):
         "1431957600000",
     ],
 )
-def test_text_of_another_form_is_no_time(text):
+def test_text_of_another_form_is_not_a_time(text):
     with pytest.raises(ValueError, match=r"."):
         microseconds(text)
 
 
-def test_a_missing_zone_is_an_error_where_one_is_required():
+def test_a_missing_zone_is_an_error_if_one_is_required():
     with pytest.raises(ValueError, match="zone"):
         microseconds("2015-05-18T14:00:00", zone_required=True)
 
 
-def test_a_zone_that_is_there_is_taken_where_one_is_required():
+def test_a_zone_is_accepted_if_one_is_required():
     assert NOON == microseconds("2015-05-18T16:00:00+02:00", zone_required=True)
 
 
@@ -102,7 +102,7 @@ def test_a_time_is_written_in_utc_with_z(micros, expected):
 
 
 @given(st.integers(EARLIEST, LATEST))
-def test_what_is_written_is_read_back_as_it_was(micros):
+def test_a_dumped_configuration_is_loaded_unchanged(micros):
     assert micros == microseconds(rfc3339(micros), zone_required=True)
 
 
@@ -114,7 +114,7 @@ def test_reading_agrees_with_the_standard_library(moment):
 
 
 @given(st.text() | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?"))
-def test_any_text_is_a_time_within_bounds_or_a_valueerror(text):
+def test_any_text_is_a_time_in_range_or_a_value_error(text):
     try:
         micros = microseconds(text)
     except ValueError:

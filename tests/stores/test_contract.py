@@ -20,7 +20,7 @@ async def test_a_scheme_that_no_store_has_is_refused():
         await open_store("postgres://x", 1)
 
 
-async def test_what_was_appended_is_read_back_field_by_field(store):
+async def test_appended_records_are_read_back_equal(store):
     record = make_record("a")
     await store.append([record])
 
@@ -35,19 +35,19 @@ async def test_each_record_has_its_outcome_in_order(store):
     assert [STORED, DUPLICATE, STORED] == list(outcomes)
 
 
-async def test_nothing_at_all_can_be_appended(store):
+async def test_appending_no_records_is_allowed(store):
     assert [] == list(await store.append([]))
     assert [] == await stored(store)
 
 
-async def test_a_duplicate_within_a_call_is_found_and_the_first_stays(store):
+async def test_a_duplicate_within_a_call_is_found_and_the_first_is_kept(store):
     first, second = make_record("a"), make_record("a")
 
     assert [STORED, DUPLICATE] == list(await store.append([first, second]))
     assert [first] == await stored(store)
 
 
-async def test_a_duplicate_across_calls_is_found_and_the_first_stays(store):
+async def test_a_duplicate_in_a_later_call_is_found_and_the_first_is_kept(store):
     first, second = make_record("a"), make_record("a")
     await store.append([first])
 
@@ -72,7 +72,7 @@ async def test_a_record_without_key_is_never_a_duplicate(store):
     assert 3 == len(await stored(store))
 
 
-async def test_a_large_group_with_scattered_duplicates_is_answered_one_by_one(store):
+async def test_a_large_group_with_scattered_duplicates_gets_one_outcome_each(store):
     await store.append([make_record(f"{n}") for n in range(0, 3000, 7)])
 
     outcomes = await store.append([make_record(f"{n}") for n in range(3000)])
@@ -98,7 +98,7 @@ async def test_a_large_group_with_scattered_duplicates_is_answered_one_by_one(st
         pytest.param("'; DROP TABLE event; --", id="SQL"),
     ],
 )
-async def test_every_text_comes_back_as_it_went_in(store, text):
+async def test_every_text_is_read_back_unchanged(store, text):
     visible = text.replace("\x00", "0")
     record = make_record(text, data=text, type=visible, subject=visible)
     await store.append([record])
@@ -107,7 +107,7 @@ async def test_every_text_comes_back_as_it_went_in(store, text):
     assert {record.key} == await store.known([record.key])
 
 
-async def test_numbers_of_any_size_come_back_digit_by_digit(store):
+async def test_numbers_of_any_size_keep_their_digits(store):
     data = json.dumps({"n": 2**80, "f": 0.1}) + " "
     await store.append([make_record(data=data)])
 
@@ -124,7 +124,7 @@ async def test_times_may_lie_before_1970_and_in_the_year_9999(store):
     assert [early, late] == await stored(store)
 
 
-async def test_sequences_rise_in_the_order_of_commits(store):
+async def test_sequences_increase_in_the_order_of_commits(store):
     names = [f"{n}" for n in range(15)]
     for at in range(0, 15, 3):
         await store.append([make_record(name) for name in names[at : at + 3]])
@@ -135,7 +135,7 @@ async def test_sequences_rise_in_the_order_of_commits(store):
     assert numbers[0] > 0
 
 
-async def test_a_sequence_is_not_given_again_when_its_record_went(opened):
+async def test_a_sequence_is_not_reused_after_its_record_is_evicted(opened):
     store = await opened(1)
     seen: list[int] = []
     for n in range(6):
@@ -167,7 +167,7 @@ async def test_a_single_group_can_exceed_the_quarantine(opened):
     assert 3 == store.evicted
 
 
-async def test_a_quarantine_of_none_keeps_none(opened):
+async def test_a_quarantine_of_zero_records_keeps_none(opened):
     store = await opened(0)
 
     assert [STORED] == list(await store.append([make_rejected("a")]))
@@ -175,7 +175,7 @@ async def test_a_quarantine_of_none_keeps_none(opened):
     assert set() == await store.known([key_of("a")])
 
 
-async def test_the_key_of_a_quarantined_record_that_went_is_free_again(opened):
+async def test_the_key_of_an_evicted_quarantined_record_is_free_again(opened):
     store = await opened(1)
     await store.append([make_rejected("a")])
     assert [DUPLICATE] == list(await store.append([make_rejected("a")]))
@@ -187,7 +187,7 @@ async def test_the_key_of_a_quarantined_record_that_went_is_free_again(opened):
     assert [key_of("a")] == [record.key for record in await stored(store)]
 
 
-async def test_a_repeated_quarantined_record_pushes_none_out(opened):
+async def test_a_repeated_quarantined_record_evicts_none(opened):
     store = await opened(2)
     await store.append([make_rejected("a"), make_rejected("b")])
     for _ in range(5):
@@ -197,7 +197,7 @@ async def test_a_repeated_quarantined_record_pushes_none_out(opened):
     assert 0 == store.evicted
 
 
-async def test_known_names_the_keys_that_are_kept_and_no_others(store):
+async def test_known_returns_only_stored_keys(store):
     await store.append([make_record("a"), make_record("b"), make_record()])
 
     assert {key_of("a"), key_of("b")} == await store.known(map_keys("a", "b", "c"))
@@ -205,7 +205,7 @@ async def test_known_names_the_keys_that_are_kept_and_no_others(store):
     assert set() == await store.known(map_keys("c"))
 
 
-async def test_any_number_of_keys_can_be_asked_at_once(store):
+async def test_any_number_of_keys_can_be_looked_up_at_once(store):
     await store.append([make_record(f"{n}") for n in range(1200)])
 
     assert 1200 == len(await store.known(map_keys(*map(str, range(5000)))))

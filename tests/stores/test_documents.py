@@ -13,7 +13,7 @@ async def test_the_last_document_put_under_a_name_counts(store):
     assert StoredDocument('{"\x00":"🎉"}', NOW + 1) == await store.get("device", "T1", "a")
 
 
-async def test_documents_are_apart_by_dialect_tenant_and_name(store):
+async def test_documents_are_separate_by_dialect_tenant_and_name(store):
     names = [("device", "T1", "a"), ("device", "T2", "a"), ("logspace", "T1", "a")]
     for dialect, tenant, name in [*names, ("device", "T1", "b")]:
         await store.put(dialect, tenant, name, f"{dialect} {tenant} {name}", NOW)
@@ -23,7 +23,7 @@ async def test_documents_are_apart_by_dialect_tenant_and_name(store):
         assert f"{dialect} {tenant} {name}" == found.body
 
 
-async def test_documents_are_listed_by_how_their_names_begin(store):
+async def test_documents_are_listed_by_the_prefix_of_their_names(store):
     for tenant, name in [("T1", "device/1"), ("T2", "device/2"), ("T1", "devices"), ("T1", "%")]:
         await store.put("device", tenant, name, "{}", NOW)
     await store.put("logspace", "T1", "device/3", "{}", NOW)
@@ -34,7 +34,7 @@ async def test_documents_are_listed_by_how_their_names_begin(store):
     assert 4 == len(await store.names("device", ""))
 
 
-async def test_documents_are_no_events(store):
+async def test_documents_are_not_events(store):
     await store.put("device", "T1", "a", "{}", NOW)
 
     assert [] == await stored(store)

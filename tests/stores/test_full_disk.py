@@ -84,7 +84,7 @@ FULL_DISK = """
 """
 
 
-def test_a_full_disk_loses_nothing_that_was_acknowledged_and_can_be_recovered_from(path):
+def test_a_full_disk_loses_no_acknowledged_event_and_the_gateway_recovers(path):
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(FULL_DISK), f"sqlite:///{path}"],
         cwd=ROOT,

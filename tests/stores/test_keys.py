@@ -96,7 +96,7 @@ class Twins:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_whatever_happens_it_says_what_a_plain_set_says(tmp_path, seed):
+async def test_the_key_index_always_agrees_with_a_set(tmp_path, seed):
     twins = Twins(tmp_path, seed)
     await twins.open()
     try:
@@ -121,7 +121,7 @@ async def filled(path: Path) -> set[bytes]:
     return {key_of(f"{n}-{m}") for n in range(30) for m in range(50)}
 
 
-async def test_a_key_is_known_right_after_opening_whatever_the_filter_knows_yet(tmp_path):
+async def test_a_key_is_found_right_after_opening_before_the_filters_are_filled(tmp_path):
     everything = await filled(tmp_path / "events.db")
 
     async with closing(await opened(tmp_path / "events.db")) as store:

@@ -31,7 +31,7 @@ STORED = Outcome.STORED
         ({"dialect": "device' OR 1=1 --"}, ""),
     ],
 )
-async def test_a_selection_bounds_what_is_read(store, wanted, expected):
+async def test_a_selection_limits_what_is_read(store, wanted, expected):
     records = {
         "a": make_record("a"),
         "b": make_record("b", dialect="device"),
@@ -45,7 +45,7 @@ async def test_a_selection_bounds_what_is_read(store, wanted, expected):
     assert [records[name] for name in expected] == await stored(store, **wanted)
 
 
-async def test_a_reader_goes_on_after_the_last_sequence_it_saw(store):
+async def test_a_reader_continues_after_a_sequence(store):
     await store.append([make_record(f"{n}") for n in range(10)])
     everything = await sequences(store)
     seen: list[int] = []
@@ -56,7 +56,7 @@ async def test_a_reader_goes_on_after_the_last_sequence_it_saw(store):
     assert [] == await sequences(store, after=everything[-1])
 
 
-async def test_a_reading_shows_what_was_there_at_its_start_while_writing_goes_on(store):
+async def test_a_reader_sees_the_state_at_its_start_while_writing_continues(store):
     await store.append([make_record(f"{n}") for n in range(1200)])
     seen = 0
     async for _, _ in store.read(Selection()):
@@ -68,7 +68,7 @@ async def test_a_reading_shows_what_was_there_at_its_start_while_writing_goes_on
     assert 1212 == len(await sequences(store))
 
 
-async def test_a_reading_that_is_given_up_disturbs_nothing(store):
+async def test_an_abandoned_reader_disturbs_nothing(store):
     await store.append([make_record(f"{n}") for n in range(1200)])
     reading = store.read(Selection())
     await anext(reading)

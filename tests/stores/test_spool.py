@@ -43,7 +43,7 @@ async def drained(spool: Spool, store: Store) -> list[Outcome]:
     return heard
 
 
-async def test_what_was_spooled_reaches_the_store_in_order(path, store):
+async def test_spooled_records_reach_the_store_in_order(path, store):
     records = [make_record(f"{n}") for n in range(1203)]
     async with closing(await open_spool(path, 10_000)) as spool:
         assert [QUEUED] * 1203 == list(await spool.append(records))
@@ -54,7 +54,7 @@ async def test_what_was_spooled_reaches_the_store_in_order(path, store):
         assert 0 == rows(path)
 
 
-async def test_what_was_spooled_survives_reopening(path, store):
+async def test_spooled_records_survive_reopening(path, store):
     record = make_record("a", data='{"text":"\x00 🎉 \\ud800","n":1208925819614629174706176}')
     async with closing(await open_spool(path, 10)) as spool:
         await spool.append([record])
@@ -68,7 +68,7 @@ async def test_what_was_spooled_survives_reopening(path, store):
     assert [record] == await stored(store)
 
 
-async def test_a_key_that_waits_is_known_until_the_store_has_it(path, store):
+async def test_a_spooled_key_is_known_until_the_store_has_it(path, store):
     async with closing(await open_spool(path, 10)) as spool:
         await spool.append([make_record("a"), make_record()])
         assert {key_of("a")} == spool.known([key_of("a"), key_of("b")])
@@ -94,7 +94,7 @@ async def test_a_record_without_key_is_never_a_duplicate(path, store):
     assert 4 == len(await stored(store))
 
 
-async def test_a_duplicate_found_only_by_the_store_is_dropped_and_told(path, store):
+async def test_a_duplicate_found_while_draining_is_dropped_and_counted(path, store):
     await store.append([make_record("a")])
     async with closing(await open_spool(path, 10)) as spool:
         await spool.append([make_record("a"), make_record("b")])
@@ -103,7 +103,7 @@ async def test_a_duplicate_found_only_by_the_store_is_dropped_and_told(path, sto
     assert 2 == len(await stored(store))
 
 
-async def test_a_full_spool_keeps_nothing_of_what_exceeds_it(path):
+async def test_a_full_spool_refuses_a_request_as_a_whole(path):
     async with closing(await open_spool(path, 3)) as spool:
         await spool.append([make_record("a"), make_record("b")])
         with pytest.raises(StoreError, match="full"):
@@ -143,7 +143,7 @@ async def test_an_empty_spool_on_a_full_disk_is_not_ready(path):
         assert [QUEUED] == list(await spool.append([make_record("a")]))
 
 
-async def test_a_store_that_comes_back_is_drained_into(path, tmp_path, store):
+async def test_the_spool_drains_when_the_store_is_back(path, tmp_path, store):
     committer = GroupCommitter(store, max_events=10_000, max_bytes=1 << 20)
     committer.start()
     async with closing(await open_spool(path, 100)) as spool, closing(committer):
@@ -157,9 +157,7 @@ async def test_a_store_that_comes_back_is_drained_into(path, tmp_path, store):
     assert 2 == len(await stored(store))
 
 
-async def test_what_the_store_has_is_not_stored_again_when_the_spool_could_not_let_it_go(
-    path, store
-):
+async def test_a_record_that_the_spool_could_not_delete_is_not_stored_twice(path, store):
     records = [make_record("a"), make_record(), make_record()]
     async with closing(await open_spool(path, 10)) as spool:
         await spool.append(records)
@@ -177,7 +175,7 @@ async def test_what_the_store_has_is_not_stored_again_when_the_spool_could_not_l
     assert [one.data for one in records] == [one.data for one in await stored(store)]
 
 
-async def test_closing_while_it_drains_loses_nothing(path, store):
+async def test_closing_while_the_spool_drains_loses_nothing(path, store):
     records = [make_record(f"{n}") for n in range(5000)]
     async with closing(await open_spool(path, 10_000)) as spool:
         await spool.append(records)
@@ -202,7 +200,7 @@ class Slow:
         return await self._store.append(records)
 
 
-async def test_records_may_be_spooled_while_it_drains(path, store):
+async def test_records_can_be_spooled_while_the_spool_drains(path, store):
     async with closing(await open_spool(path, 100_000)) as spool:
         heard: list[Outcome] = []
         spool.start(Slow(store), heard.extend)
@@ -216,7 +214,7 @@ async def test_records_may_be_spooled_while_it_drains(path, store):
     assert 600 == len(await stored(store))
 
 
-async def test_a_file_that_is_no_database_is_refused(path):
+async def test_a_file_that_is_not_a_database_is_refused(path):
     path.write_text("notes " * 1000)
 
     with pytest.raises(StoreError, match="not a database"):

@@ -58,7 +58,7 @@ async def test_everything_survives_reopening(path):
         assert StoredDocument("{}", NOW) == await store.get("device", "T1", "a")
 
 
-async def test_sequences_go_on_rising_after_reopening(path):
+async def test_sequences_continue_after_reopening(path):
     seen: list[int] = []
     for n in range(4):
         async with closing(await opened(path)) as store:
@@ -69,7 +69,7 @@ async def test_sequences_go_on_rising_after_reopening(path):
     assert sorted(set(seen)) == seen
 
 
-async def test_a_sequence_is_not_given_again_when_its_record_went_before_reopening(path):
+async def test_a_sequence_is_not_reused_after_reopening(path):
     async with closing(await opened(path, 3)) as store:
         await store.append([make_rejected(f"{n}") for n in range(3)])
         last = (await sequences(store))[-1]
@@ -83,7 +83,7 @@ async def test_a_sequence_is_not_given_again_when_its_record_went_before_reopeni
         assert new > last
 
 
-async def test_a_smaller_quarantine_is_kept_to_after_reopening(path):
+async def test_a_smaller_quarantine_limit_applies_after_reopening(path):
     async with closing(await opened(path, 5)) as store:
         await store.append([make_rejected(f"{n}") for n in range(5)])
     async with closing(await opened(path, 2)) as store:
@@ -93,7 +93,7 @@ async def test_a_smaller_quarantine_is_kept_to_after_reopening(path):
         assert 4 == store.evicted
 
 
-async def test_the_file_is_in_wal_mode_and_every_commit_is_synced(path):
+async def test_the_file_uses_wal_mode_and_every_commit_is_synced(path):
     async with closing(await opened(path)) as store:
         assert "wal" == pragma(path, "journal_mode")
         # synchronous belongs to a connection, so the store's own has to be asked; 2 is FULL.
@@ -101,14 +101,14 @@ async def test_the_file_is_in_wal_mode_and_every_commit_is_synced(path):
         assert [(2,)] == await run(lambda db: db.execute("PRAGMA synchronous").fetchall())
 
 
-async def test_the_file_knows_how_many_migrations_it_has_had(path):
+async def test_the_file_records_how_many_migrations_ran(path):
     async with closing(await opened(path)):
         pass
 
     assert len(migrations()) == pragma(path, "user_version")
 
 
-async def test_an_old_file_is_brought_up_to_date_once(path):
+async def test_an_old_file_is_migrated_once(path):
     with closed(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 0")
     for _ in range(2):
@@ -118,7 +118,7 @@ async def test_an_old_file_is_brought_up_to_date_once(path):
     assert len(migrations()) == pragma(path, "user_version")
 
 
-async def test_a_file_of_a_newer_gateway_is_refused_and_left_alone(path):
+async def test_a_file_of_a_newer_gateway_is_refused_and_not_changed(path):
     async with closing(await opened(path)):
         pass
     newer = len(migrations()) + 1
@@ -130,7 +130,7 @@ async def test_a_file_of_a_newer_gateway_is_refused_and_left_alone(path):
     assert newer == pragma(path, "user_version")
 
 
-async def test_a_file_that_is_no_database_is_refused_and_left_alone(path):
+async def test_a_file_that_is_not_a_database_is_refused_and_not_changed(path):
     path.write_text("These are notes, and nobody wants to lose them. " * 100)
     before = path.read_bytes()
 
@@ -140,27 +140,27 @@ async def test_a_file_that_is_no_database_is_refused_and_left_alone(path):
 
 
 @pytest.mark.parametrize("name", ["", "folder"])
-async def test_what_cannot_be_opened_is_a_store_error(tmp_path, name):
+async def test_a_file_that_cannot_be_opened_is_a_store_error(tmp_path, name):
     (tmp_path / "folder").mkdir()
 
     with pytest.raises(StoreError):
         await opened(tmp_path / name)
 
 
-async def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path):
+async def test_a_folder_that_cannot_be_created_is_a_store_error(tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(StoreError, match="file"):
         await opened(tmp_path / "file" / "events.db")
 
 
-async def test_folders_that_are_missing_are_made(tmp_path):
+async def test_missing_folders_are_created(tmp_path):
     path = tmp_path / "a" / "b" / "events.db"
     async with closing(await opened(path)):
         assert path.exists()
 
 
-async def test_a_path_may_hold_what_means_something_in_a_url(tmp_path):
+async def test_a_path_may_contain_characters_that_are_special_in_urls(tmp_path):
     path = tmp_path / "50% #1?mode=memory & more.db"
     async with closing(await opened(path)) as store:
         await store.append([make_record("a")])
@@ -170,7 +170,7 @@ async def test_a_path_may_hold_what_means_something_in_a_url(tmp_path):
 
 
 @pytest.mark.parametrize("url", ["sqlite:", "sqlite://", "sqlite:///", "sqlite:events.db", "x"])
-def test_a_url_of_another_form_is_refused(url):
+def test_a_url_of_any_other_form_is_refused(url):
     with pytest.raises(ValueError, match="sqlite:///FILE"):
         path_of(url)
 
@@ -180,7 +180,7 @@ def test_a_url_names_a_relative_or_an_absolute_file():
     assert Path("/var/events.db") == path_of("sqlite:////var/events.db")
 
 
-async def test_a_lock_of_another_process_is_a_store_error_and_ends_with_it(path):
+async def test_a_lock_of_another_process_is_a_store_error_until_it_ends(path):
     async with closing(await opened(path)) as store:
         await store.append([make_record("a")])
         with locked(path):
@@ -206,14 +206,14 @@ async def test_a_file_has_one_writer_at_a_time(path):
         assert [DUPLICATE] == list(await store.append([make_record("a")]))
 
 
-async def test_a_file_that_could_not_be_opened_belongs_to_nobody(path):
+async def test_a_file_that_could_not_be_opened_is_not_locked(path):
     path.write_text("notes " * 1000)
     for _ in range(2):
         with pytest.raises(StoreError, match="not a database"):
             await opened(path)
 
 
-async def test_a_closed_store_says_so(path):
+async def test_a_closed_store_raises_store_error(path):
     store = await opened(path)
     await store.close()
 
@@ -225,7 +225,7 @@ async def test_a_closed_store_says_so(path):
         await store.known([key_of("a")])
 
 
-async def test_a_group_of_which_one_record_cannot_be_kept_leaves_nothing_behind(path):
+async def test_a_group_with_one_unstorable_record_stores_nothing(path):
     # A lone surrogate is outside the contract: it stands here for any record that fails.
     async with closing(await opened(path)) as store:
         with pytest.raises(StoreError):

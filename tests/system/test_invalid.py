@@ -65,7 +65,7 @@ def errors(answer: Answer) -> list[dict[str, Any]]:
     return answer.json.get("errors") or answer.json["parameters"]["errors"]
 
 
-async def test_one_bad_event_of_a_hundred_is_put_aside_and_the_others_are_stored(process, case):
+async def test_one_bad_event_of_a_hundred_is_quarantined_and_the_others_are_stored(process, case):
     answer = await ask(process.start().url, case.batch)
 
     assert case.success == answer.status
@@ -78,7 +78,7 @@ async def test_one_bad_event_of_a_hundred_is_put_aside_and_the_others_are_stored
     assert case.names == list(map(name_of, stored))
 
 
-async def test_with_refuse_one_bad_event_refuses_the_batch_and_nothing_is_kept(process, case):
+async def test_refuse_stores_nothing_of_a_batch_with_one_bad_event(process, case):
     answer = await ask(started(process, "refuse").url, case.batch)
 
     assert 400 == answer.status
@@ -86,7 +86,7 @@ async def test_with_refuse_one_bad_event_refuses_the_batch_and_nothing_is_kept(p
     assert [] == process.export()
 
 
-async def test_bad_events_alone_are_refused_and_put_aside_once(process, case):
+async def test_a_batch_of_invalid_events_is_refused_and_quarantined_once(process, case):
     process.start()
     for _ in range(3):
         answer = await ask(process.url, case.bad_alone)
@@ -96,7 +96,7 @@ async def test_bad_events_alone_are_refused_and_put_aside_once(process, case):
     assert ["invalid", "invalid"] == [event["type"] for event in process.export()]
 
 
-async def test_with_accept_bad_events_alone_succeed_and_are_put_aside(process, case):
+async def test_accept_quarantines_a_batch_of_invalid_events_and_succeeds(process, case):
     answer = await ask(started(process, "accept").url, case.bad_alone)
 
     assert case.success == answer.status
@@ -104,7 +104,7 @@ async def test_with_accept_bad_events_alone_succeed_and_are_put_aside(process, c
     assert 2 == len(process.export("--kind", "rejected"))
 
 
-async def test_an_empty_batch_succeeds_and_leaves_nothing(process, case):
+async def test_an_empty_batch_succeeds_without_storing_anything(process, case):
     for on_invalid in ("refuse", "accept"):
         answer = await ask(started(process, on_invalid).url, case.request([]))
         assert case.success == answer.status
@@ -115,7 +115,7 @@ async def test_an_empty_batch_succeeds_and_leaves_nothing(process, case):
     assert [] == process.export()
 
 
-async def test_a_body_that_is_no_json_is_refused_and_kept_as_it_came(process, case):
+async def test_a_body_that_is_not_json_is_refused_and_quarantined_unchanged(process, case):
     body = case.request(b'[{"a": tru}\xff\x00]')
     for _ in range(2):
         assert 400 == (await ask(process.url or process.start().url, body)).status
@@ -125,7 +125,7 @@ async def test_a_body_that_is_no_json_is_refused_and_kept_as_it_came(process, ca
     assert '[{"a": tru}\\xff\x00]' == kept["data"]["raw"]
 
 
-async def test_an_invalid_device_event_is_refused_and_put_aside(process):
+async def test_an_invalid_device_event_is_refused_and_quarantined(process):
     event = {**device_event("x"), "severity": 9}
     path = "/rest/v1/api/tenants/T1/devices/D1/events"
     answer = await ask(process.start().url, Request("POST", path, DEVICE, event))

@@ -122,7 +122,7 @@ def test_the_readme_shows_each_dialect_and_how_to_see_what_arrived():
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if _examples(page)], ids=_name)
-def test_commands_pasted_in_order_give_the_answers_that_are_shown(reader: Reader, page: Path):
+def test_the_commands_of_a_page_give_the_answers_that_it_shows(reader: Reader, page: Path):
     for command, answer in _examples(page):
         given = reader.paste(command)
         if "gateway export" in command:

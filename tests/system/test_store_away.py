@@ -60,7 +60,7 @@ async def test_every_dialect_succeeds_and_the_events_reach_the_store_once(starte
     assert 409 == (await ask(started.url, device)).status
 
 
-async def test_the_store_is_used_again_once_it_is_back(started):
+async def test_the_store_is_used_again_when_it_is_back(started):
     with locked(started.folder / "events.db"):
         assert 202 == (await ask(started.url, one_device_event())).status
     eventually(lambda: metric(started.ops_url, "gateway_spool_depth") == 0)
@@ -75,7 +75,7 @@ async def test_the_store_is_used_again_once_it_is_back(started):
             await asyncio.sleep(0.05)
 
 
-async def test_a_stop_while_the_store_is_away_leaves_the_events_for_the_next_start(started):
+async def test_a_stop_while_the_store_is_unavailable_keeps_the_spool_for_the_next_start(started):
     request = some_calls(transaction=False)
     with locked(started.folder / "events.db"):
         assert 201 == (await ask(started.url, request)).status
@@ -87,7 +87,7 @@ async def test_a_stop_while_the_store_is_away_leaves_the_events_for_the_next_sta
     assert sorted(request.events) == sorted(map(name_of, started.export()))
 
 
-async def test_with_the_spool_gone_too_everyone_is_asked_to_come_again(started):
+async def test_without_a_spool_too_every_request_gets_503(started):
     sent = requests()
     with ExitStack() as locks:
         for name in ("events.db", "spool.db"):
@@ -115,7 +115,7 @@ async def test_with_the_spool_gone_too_everyone_is_asked_to_come_again(started):
     )
 
 
-async def test_an_event_that_the_store_has_already_is_a_duplicate_while_it_is_away(started):
+async def test_a_stored_event_is_a_duplicate_while_the_store_is_unavailable(started):
     request = one_device_event()
     assert 201 == (await ask(started.url, request)).status
     with locked(started.folder / "events.db"):

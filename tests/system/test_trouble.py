@@ -35,7 +35,7 @@ async def opened(process: Process) -> tuple[asyncio.StreamReader, asyncio.Stream
     return await asyncio.open_connection(host, int(port))
 
 
-async def test_a_client_that_vanishes_within_its_body_leaves_nothing(process):
+async def test_a_client_that_disconnects_within_its_body_stores_nothing(process):
     process.start()
     for share in (0.1, 0.5, 0.99):
         raw = agent_events(50).written()
@@ -52,7 +52,7 @@ async def test_a_client_that_vanishes_within_its_body_leaves_nothing(process):
     assert "Traceback" not in log
 
 
-async def test_a_client_that_vanishes_before_its_answer_has_its_events_kept_once(process):
+async def test_the_events_of_a_client_that_disconnects_before_its_answer_are_stored_once(process):
     process.start()
     requests = [some_calls(), agent_events(), one_device_event()]
     with locked(process.folder / "events.db"):
@@ -71,7 +71,7 @@ async def test_a_client_that_vanishes_before_its_answer_has_its_events_kept_once
     assert "Traceback" not in process.log.read_text()
 
 
-async def test_too_much_at_once_is_refused_and_what_was_taken_is_kept(process):
+async def test_overload_is_refused_and_accepted_events_are_stored(process):
     configured(process, "[ingest]\nmax_waiting_events = 10")
     requests = [make() for make in (one_call, agent_events, one_device_event) for _ in range(20)]
     with locked(process.folder / "events.db"), locked(process.folder / "spool.db"):
@@ -123,7 +123,7 @@ async def test_a_full_spool_refuses_and_recovers(process):
     eventually(lambda: len(process.export()) == 8)
 
 
-async def test_a_stop_answers_everyone_who_waits_and_takes_nobody_new(process):
+async def test_a_stop_answers_waiting_requests_and_accepts_no_new_ones(process):
     process.start()
     requests = [agent_events() for _ in range(20)]
     idle = Client(process.url)
@@ -146,7 +146,7 @@ async def test_a_stop_answers_everyone_who_waits_and_takes_nobody_new(process):
     assert 1 + 20 * 5 == len(process.export())
 
 
-async def test_a_stop_waits_for_a_body_that_is_on_its_way(process):
+async def test_a_stop_waits_for_a_body_that_is_arriving(process):
     process.start()
     raw = agent_events(20).written()
     reader, writer = await opened(process)
@@ -165,7 +165,7 @@ async def test_a_stop_waits_for_a_body_that_is_on_its_way(process):
     assert 20 == len(process.export())
 
 
-async def test_a_stop_does_not_wait_for_a_body_longer_than_it_was_told_to(process):
+async def test_a_stop_waits_for_a_body_no_longer_than_shutdown_timeout(process):
     configured(process, "")
     text = process.config.read_text()
     process.stop()
@@ -191,7 +191,7 @@ async def test_a_second_gateway_on_the_same_store_does_not_start(process):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_stop_without_any_client_is_clean(process, number):
+async def test_a_stop_without_clients_is_clean(process, number):
     process.start()
 
     assert 0 == process.signal(number)

@@ -9,7 +9,7 @@ from tests.conftest import APPLICATION_ID
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
 @pytest.mark.parametrize("credential", [APPLICATION_ID, "wrong"])
-async def test_an_upgrade_is_declined_and_holds_nobody_up(gateway, upgrade, credential):
+async def test_an_upgrade_is_declined_and_the_connection_continues(gateway, upgrade, credential):
     body = b'{"action_name":"Clicked"}'
     head = (
         f"POST /v1/actions HTTP/1.1\r\nHost: x\r\nX-Moesif-Application-Id: {credential}\r\n"
@@ -26,7 +26,7 @@ async def test_an_upgrade_is_declined_and_holds_nobody_up(gateway, upgrade, cred
 
 
 @pytest.mark.parametrize("credential", [APPLICATION_ID, "wrong"])
-async def test_who_asks_for_websocket_goes_on_with_http(gateway, credential):
+async def test_a_websocket_request_continues_with_http(gateway, credential):
     def request(*more):
         lines = "".join(f"{line}\r\n" for line in more)
         return (
@@ -47,7 +47,7 @@ async def test_who_asks_for_websocket_goes_on_with_http(gateway, credential):
     writer.close()
 
 
-async def test_who_has_said_all_may_close_its_end_and_is_still_answered(gateway):
+async def test_a_half_close_after_the_request_still_gets_the_answer(gateway):
     body = b'{"action_name":"Clicked"}'
     head = (
         f"POST /v1/actions HTTP/1.1\r\nHost: x\r\nX-Moesif-Application-Id: {APPLICATION_ID}\r\n"
@@ -64,7 +64,7 @@ async def test_who_has_said_all_may_close_its_end_and_is_still_answered(gateway)
     writer.close()
 
 
-async def test_who_closes_its_end_within_its_body_leaves_nothing(gateway):
+async def test_a_half_close_within_the_body_stores_nothing(gateway):
     head = (
         f"POST /v1/actions HTTP/1.1\r\nHost: x\r\nX-Moesif-Application-Id: {APPLICATION_ID}\r\n"
         "Content-Length: 100\r\n\r\n{"

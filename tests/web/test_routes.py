@@ -42,7 +42,7 @@ DEVICE = "/rest/v1/api/tenants/T1/devices/D1/events"
         ("host:443", "/"),
     ],
 )
-def test_a_target_has_one_normal_path(target, expected):
+def test_a_request_target_has_one_normal_path(target, expected):
     assert expected == normal(target)
 
 
@@ -76,7 +76,7 @@ def test_a_segment_is_decoded_once(segment, expected):
     "segment",
     ["", "%2F", "a%2fb", "%00", "a%0A", "%7F", "%C2%85", "%ff", "%C3", "%ED%A0%80", "%E2%80%A8"],
 )
-def test_a_segment_that_could_name_nothing_is_empty(segment):
+def test_a_segment_that_is_not_a_valid_id_is_empty(segment):
     assert "" == decode_segment(segment)
 
 
@@ -114,7 +114,7 @@ def test_an_address_belongs_to_one_dialect(path, dialect):
         "",
     ],
 )
-def test_an_address_that_is_written_otherwise_is_unknown(path):
+def test_an_address_in_another_spelling_is_unknown(path):
     assert ROUTES.find(path) is None
 
 
@@ -146,7 +146,7 @@ def test_the_parameters_of_an_address_are_its_decoded_segments(path, params):
         ("/rest/v2", "device"),
     ],
 )
-def test_an_unknown_address_has_an_owner_by_its_prefix(path, dialect):
+def test_an_unknown_address_belongs_to_the_adapter_of_its_prefix(path, dialect):
     owner = ROUTES.owner(path)
 
     assert owner is not None
@@ -154,7 +154,7 @@ def test_an_unknown_address_has_an_owner_by_its_prefix(path, dialect):
 
 
 @pytest.mark.parametrize("path", ["/", "/v2/events", "/v11", "/restful", "/metrics", "/livez"])
-def test_what_is_under_no_prefix_has_no_owner(path):
+def test_an_address_without_a_known_prefix_has_no_owner(path):
     assert ROUTES.owner(path) is None
 
 
@@ -176,7 +176,7 @@ def test_what_is_under_no_prefix_has_no_owner(path):
         ("/" + "x" * 4000, 404, "title"),
     ],
 )
-async def test_any_target_is_found_or_refused_in_the_right_words(gateway, target, status, words):
+async def test_any_target_is_routed_or_refused_in_the_right_dialect(gateway, target, status, words):
     request = start("Content-Length: 2").replace(b" /events ", f" {target} ".encode())
     async with connected(gateway) as line:
         await line.say(request, b"[]")
@@ -187,14 +187,14 @@ async def test_any_target_is_found_or_refused_in_the_right_words(gateway, target
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/metrics", "/livez", "/readyz", "/favicon.ico"])
-async def test_the_public_listener_has_nothing_but_the_dialects(gateway, path):
+async def test_the_public_listener_serves_only_the_dialects(gateway, path):
     answer = await gateway.send("GET", path)
 
     assert (404, "application/problem+json") == (answer.status, answer.headers["Content-Type"])
 
 
 @pytest.mark.parametrize("target", [DEVICE, "/events", "/v1/events", "/nowhere", "/v1/nowhere"])
-async def test_head_gets_the_head_of_the_answer_and_no_body(gateway, target):
+async def test_a_head_request_gets_no_body(gateway, target):
     async with connected(gateway) as line:
         await line.say(head("HEAD", target), head("GET", target))
         only_head, whole = await line.hear(bodiless=True), await line.hear()
@@ -204,7 +204,7 @@ async def test_head_gets_the_head_of_the_answer_and_no_body(gateway, target):
 
 
 @pytest.mark.parametrize("device", ["D1", "D%31", "%44%31"])
-async def test_a_device_is_the_same_however_its_id_is_encoded(gateway, device):
+async def test_a_device_id_may_be_percent_encoded(gateway, device):
     await gateway.device(REPORT)
 
     assert 409 == (await gateway.device(REPORT, device=device)).status

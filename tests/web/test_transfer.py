@@ -61,7 +61,7 @@ async def test_broken_chunks_are_400(gateway, wrong):
     assert [] == await gateway.events()
 
 
-async def test_chunks_that_break_while_they_are_read_are_400_at_once(gateway):
+async def test_chunks_that_become_malformed_while_they_are_read_are_400_at_once(gateway):
     async with connected(gateway) as line:
         await line.say(start(CHUNKED, CONTINUE))
         assert 100 == (await line.hear()).status
@@ -72,7 +72,7 @@ async def test_chunks_that_break_while_they_are_read_are_400_at_once(gateway):
     assert [] == await gateway.events()
 
 
-async def test_a_body_announced_too_large_is_refused_before_it_is_sent(running):
+async def test_a_body_with_a_too_large_content_length_is_refused_before_it_is_sent(running):
     async with running({"logspace": {"max_body": 1000}}) as gateway, connected(gateway) as line:
         await line.say(start("Content-Length: 1001"))
 
@@ -80,7 +80,7 @@ async def test_a_body_announced_too_large_is_refused_before_it_is_sent(running):
 
 
 @EVERY_DIALECT
-async def test_who_waits_for_leave_to_send_gets_it_and_then_the_answer(gateway, dialect):
+async def test_expect_100_continue_is_answered_before_the_body(gateway, dialect):
     speaker = SPEAKERS[dialect]
     body = json.dumps(speaker.body).encode()
     async with connected(gateway) as line:
@@ -91,7 +91,7 @@ async def test_who_waits_for_leave_to_send_gets_it_and_then_the_answer(gateway, 
 
 
 @EVERY_DIALECT
-async def test_who_is_refused_by_the_head_gets_no_leave_to_send(gateway, dialect):
+async def test_a_request_refused_by_its_head_gets_no_100_continue(gateway, dialect):
     speaker = SPEAKERS[dialect]
     async with connected(gateway) as line:
         await line.say(head(speaker.method, speaker.path, "Content-Length: 9", CONTINUE))
@@ -106,14 +106,14 @@ async def test_who_is_refused_by_the_head_gets_no_leave_to_send(gateway, dialect
         (["Content-Length: 9", "Content-Encoding: compress"], 415),
     ],
 )
-async def test_who_would_be_refused_by_the_body_gets_no_leave_either(gateway, headers, status):
+async def test_a_request_refused_by_its_length_gets_no_100_continue(gateway, headers, status):
     async with connected(gateway) as line:
         await line.say(start(*headers, CONTINUE))
 
         assert status == (await line.hear()).status
 
 
-async def test_leave_to_send_may_be_asked_for_chunks_and_more_than_once(gateway):
+async def test_expect_100_continue_works_for_chunks_and_repeatedly(gateway):
     async with connected(gateway) as line:
         for name in ("1", "2"):
             await line.say(start(CHUNKED, CONTINUE))
@@ -123,7 +123,7 @@ async def test_leave_to_send_may_be_asked_for_chunks_and_more_than_once(gateway)
     assert ["1", "2"] == await ids(gateway)
 
 
-async def test_what_else_is_expected_is_417(gateway):
+async def test_an_unsupported_expectation_is_417(gateway):
     async with connected(gateway) as line:
         await line.say(start("Content-Length: 9", "Expect: a miracle"))
 
@@ -140,7 +140,7 @@ async def test_a_body_that_does_not_arrive_in_time_is_408_in_the_dialects_words(
     assert "in time" in heard.body.decode()
 
 
-async def test_a_client_that_goes_away_leaves_nothing(gateway):
+async def test_a_client_that_disconnects_leaves_no_event(gateway):
     async with connected(gateway) as line:
         await line.say(start("Content-Length: 1000"), BATCH)
     for _ in range(2):
@@ -156,7 +156,7 @@ async def test_one_connection_serves_one_request_after_another(gateway):
     assert list("abc") == await ids(gateway)
 
 
-async def test_a_connection_survives_what_is_refused_on_it(gateway):
+async def test_a_connection_survives_a_refusal(gateway):
     refused = [
         (head("GET", "/events"), 405),
         (head("GET", "/v1/nowhere"), 404),
@@ -238,7 +238,7 @@ async def test_a_connection_stays_open_as_the_client_asks(gateway, version, head
         ["Transfer-Encoding: gzip"],
     ],
 )
-async def test_two_readings_of_a_length_are_refused_by_the_parser(gateway, lengths):
+async def test_ambiguous_lengths_are_refused_by_the_parser(gateway, lengths):
     async with connected(gateway) as line:
         await line.say(start(*lengths), b"[]\r\n0\r\n\r\n")
 
@@ -247,7 +247,7 @@ async def test_two_readings_of_a_length_are_refused_by_the_parser(gateway, lengt
 
 
 @EVERY_DIALECT
-async def test_bytes_in_a_credential_that_are_no_text_are_an_unknown_one(gateway, dialect):
+async def test_a_credential_that_is_not_utf8_is_unknown(gateway, dialect):
     speaker = SPEAKERS[dialect]
     [name] = speaker.credential
     async with connected(gateway) as line:
@@ -260,7 +260,7 @@ async def test_bytes_in_a_credential_that_are_no_text_are_an_unknown_one(gateway
     assert heard.json
 
 
-async def test_every_answer_has_an_id_of_its_own(gateway):
+async def test_every_answer_has_a_unique_request_id(gateway):
     async with connected(gateway) as line:
         await line.say(upload(BATCH), upload(BATCH), head("GET", "/nowhere"))
         found = {(await line.hear()).headers["x-request-id"] for _ in range(3)}
