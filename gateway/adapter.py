@@ -14,7 +14,8 @@ import msgspec
 from gateway.errors import RETRY_AFTER, Reason, Refusal
 from gateway.record import EventRecord, Receipt
 from gateway.store import Documents
-from schemas import Problem, Strict
+from schemas import Problem
+from schemas.table import Table
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -161,12 +162,12 @@ class Adapter(Protocol):
 
     Class attributes:
         dialect: the word for it, used in records, metrics and the configuration.
-        options: the schema of its table in the configuration.
+        options: the type of its table in the configuration.
         prefixes: the addresses whose 404 it words.
     """
 
     dialect: ClassVar[str]
-    options: ClassVar[type[Strict]]
+    options: ClassVar[type[Table]]
     prefixes: ClassVar[Sequence[str]]
 
     def __init__(self, options: Any) -> None: ...

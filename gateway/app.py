@@ -1,6 +1,7 @@
 """The composition root: the only module that knows all parts."""
 
 import asyncio
+import functools
 import gc
 import signal
 import time
@@ -14,7 +15,7 @@ from aiohttp import web
 from gateway.adapters import ADAPTERS
 from gateway.auth import Keyring
 from gateway.checks import AdapterClasses, spool_path, tenants_of
-from gateway.config import Section
+from gateway.config import Settings
 from gateway.errors import StoreError
 from gateway.intake.commit import GroupCommitter
 from gateway.intake.intake import Intake
@@ -28,30 +29,31 @@ from gateway.stores.spool import open_spool
 from gateway.web.ingest import IngestHandler
 from gateway.web.server import PublicServer
 from schemas.config import split_address
+from schemas.options import Redaction
 
 log = structlog.get_logger()
 
 
-def _redactor(settings: Section, adapters: AdapterClasses) -> Redactor:
-    tenants: dict[tuple[str, str], Rules] = {}
-    for adapter in adapters:
-        for one in tenants_of(settings[adapter.dialect]):
-            if "redact" in one:
-                tenants[adapter.dialect, one.tenant] = _rules(one.redact)
+def _redactor(settings: Settings) -> Redactor:
+    tenants = {
+        (dialect, tenant.tenant): rules
+        for dialect, table in settings.dialects.items()
+        for tenant in tenants_of(table)
+        if (rules := _rules(tenant.redact))
+    }
     return Redactor(_rules(settings.redact), tenants)
 
 
-def _rules(table: Section) -> Rules:
+def _rules(table: Redaction) -> Rules:
     return Rules.of(table.headers, table.keys)
 
 
 class Gateway:
     """A running gateway: `start`, then `stop`. `address` and `ops_address` are (host, port)."""
 
-    def __init__(self, settings: Section, adapters: AdapterClasses = ADAPTERS) -> None:
+    def __init__(self, settings: Settings, adapters: AdapterClasses = ADAPTERS) -> None:
         self._settings = settings
-        self._classes = adapters
-        self._adapters = [adapter(settings[adapter.dialect]) for adapter in adapters]
+        self._adapters = [adapter(settings.dialects[adapter.dialect]) for adapter in adapters]
         self.metrics = Metrics()
         self.address: tuple[str, int] = ("", 0)
         self.ops_address: tuple[str, int] = ("", 0)
@@ -76,9 +78,13 @@ class Gateway:
         self._stack.push_async_callback(store.close)
         spool = await open_spool(spool_path(settings), settings.spool.max_events)
         self._stack.push_async_callback(spool.close)
-        bounds = {"max_events": ingest.max_waiting_events, "max_bytes": ingest.max_waiting_bytes}
-        to_store = GroupCommitter(store, **bounds, observe=self.metrics.committed)
-        to_spool = GroupCommitter(spool, **bounds)
+        committer_of = functools.partial(
+            GroupCommitter,
+            max_events=ingest.max_waiting_events,
+            max_bytes=ingest.max_waiting_bytes,
+        )
+        to_store = committer_of(store, observe=self.metrics.committed)
+        to_spool = committer_of(spool)
         for committer in (to_store, to_spool):
             committer.start()
             self._stack.push_async_callback(committer.close)
@@ -88,7 +94,7 @@ class Gateway:
             spool=spool,
             to_store=to_store,
             to_spool=to_spool,
-            redactor=_redactor(settings, self._classes),
+            redactor=_redactor(settings),
         )
         watch = self.metrics.watch
         watch("spool_depth", "Events in the spool.", lambda: spool.depth)
@@ -190,7 +196,7 @@ async def _listen_on(runner: web.AppRunner | web.ServerRunner, listen: str) -> t
     return bound
 
 
-async def serve(settings: Section, adapters: AdapterClasses = ADAPTERS) -> None:
+async def serve(settings: Settings, adapters: AdapterClasses = ADAPTERS) -> None:
     """Run a gateway until SIGTERM or SIGINT, then stop it in order.
 
     Raises:

@@ -1,28 +1,31 @@
 """Checks of a configuration that only the parts themselves can make."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from gateway.adapter import Adapter, Credential
 from gateway.adapters import ADAPTERS
 from gateway.auth import digest_of
-from gateway.config import Section
+from gateway.config import Settings
 from gateway.errors import ConfigError
 from gateway.stores import files_of, folder_of
-from schemas import Problem, Strict
-from schemas.config import split_address
+from schemas import Problem
+from schemas.config import Store, split_address
+from schemas.options import TenantTable
+from schemas.table import Table
 
 AdapterClasses = Sequence[type[Adapter]]
 
 
-def dialects(adapters: AdapterClasses = ADAPTERS) -> dict[str, type[Strict]]:
-    """The schema of each dialect's table in the configuration."""
+def dialects(adapters: AdapterClasses = ADAPTERS) -> dict[str, type[Table]]:
+    """The type of each dialect's table in the configuration."""
     return {adapter.dialect: adapter.options for adapter in adapters}
 
 
-def find_problems(name: str, table: Section, adapters: AdapterClasses = ADAPTERS) -> list[Problem]:
+def find_problems(name: str, table: Table, adapters: AdapterClasses = ADAPTERS) -> list[Problem]:
     """The problems of the table *name* that only its adapter or its store can find."""
-    if name == "store":
+    if isinstance(table, Store):
         return _store_problems(table.url)
     problems: list[Problem] = []
     for adapter in adapters:
@@ -31,7 +34,7 @@ def find_problems(name: str, table: Section, adapters: AdapterClasses = ADAPTERS
     return problems
 
 
-def validate(settings: Section, file: str, adapters: AdapterClasses = ADAPTERS) -> None:
+def validate(settings: Settings, file: str, adapters: AdapterClasses = ADAPTERS) -> None:
     """Check every table by `find_problems`, then look for resources that two tables claim.
 
     Raises:
@@ -39,15 +42,15 @@ def validate(settings: Section, file: str, adapters: AdapterClasses = ADAPTERS) 
     """
     problems = [
         problem.prefixed(name)
-        for name in settings
-        for problem in find_problems(name, settings[name], adapters)
+        for name, table in settings.tables().items()
+        for problem in find_problems(name, table, adapters)
     ]
-    problems += [] if problems else _clashes(settings)
+    problems += [] if problems else _claimed_twice(settings)
     if problems:
         raise ConfigError(file, problems)
 
 
-def _clashes(settings: Section) -> Iterator[Problem]:
+def _claimed_twice(settings: Settings) -> Iterator[Problem]:
     """Resources claimed by two tables."""
     taken = [path.absolute() for path in files_of(settings.store.url)]
     if spool_path(settings).absolute() in taken:
@@ -80,13 +83,14 @@ def _store_problems(url: str) -> list[Problem]:
     return []
 
 
-def spool_path(settings: Section) -> Path:
+def spool_path(settings: Settings) -> Path:
     """The spool's file: as configured, else beside the store."""
     path = settings.spool.path
     return Path(path) if path else folder_of(settings.store.url) / "spool.db"
 
 
-def tenants_of(table: Section) -> list[Section]:
+def tenants_of(table: Table) -> list[TenantTable]:
     """The tenants that a dialect's table configures, whatever that dialect calls them."""
-    lists = [table[name] for name in table if isinstance(table[name], tuple)]
-    return [one for found in lists for one in found if isinstance(one, Section) and "tenant" in one]
+    options = [getattr(table, field.name) for field in fields(table)]
+    arrays = [value for value in options if isinstance(value, tuple)]
+    return [one for found in arrays for one in found if isinstance(one, TenantTable)]

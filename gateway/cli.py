@@ -21,7 +21,7 @@ import click
 from gateway import __version__, app
 from gateway.auth import digest_text
 from gateway.checks import dialects, find_problems, tenants_of, validate
-from gateway.config import Section, read
+from gateway.config import Settings, read
 from gateway.errors import ConfigError, StoreError
 from gateway.export import cloudevent
 from gateway.ops.log import configure
@@ -80,7 +80,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def check(path: Path) -> None:
     """Report every problem of a configuration file."""
     settings = _settings(path)
-    tenants = sum(len(tenants_of(settings[dialect])) for dialect in dialects())
+    tenants = sum(len(tenants_of(table)) for table in settings.dialects.values())
     click.echo(f"{path}: OK, {tenants} tenants", err=True)
 
 
@@ -151,7 +151,7 @@ async def _export(url: str, wanted: Selection) -> None:
     out.flush()
 
 
-def _settings(path: Path) -> Section:
+def _settings(path: Path) -> Settings:
     try:
         settings = read(path, dialects(), find_problems)
         validate(settings, str(path))

@@ -4,16 +4,20 @@ The tables of the dialects are declared beside their documents, and joined to
 these by whoever knows which dialects there are.
 """
 
+import dataclasses
 import ipaddress
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import ValidationError, fields
 
 from schemas.base import Strict
-from schemas.options import Count, OnInvalid, Redaction, help_text
+from schemas.options import Choice, Count, OnInvalid, Redaction
+from schemas.table import Table, option, schema_of
 
-LEVELS = ("debug", "info", "warning", "error")
+LogLevel = Literal["debug", "info", "warning", "error"]
+TableT = TypeVar("TableT", bound=Table)
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -24,22 +28,19 @@ def split_address(text: str) -> tuple[str, int]:
     """
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ValueError("Wants host:port, with a port from 0 to 65535.")
+        raise ValueError("Expected host:port, with a port from 0 to 65535.")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         ipaddress.IPv6Address(host)
     elif ":" in host:
-        raise ValueError("An IPv6 address stands in brackets: [::1]:8080.")
+        raise ValueError("Put an IPv6 address in brackets: [::1]:8080.")
     return host, int(port)
 
 
 class Address(fields.String):
     """``host:port`` to listen on."""
 
-    def __init__(self, default: str, text: str) -> None:
-        super().__init__(load_default=default, metadata=help_text(text))
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         address = super()._deserialize(value, attr, data, **kwargs)
         try:
             split_address(address)
@@ -48,87 +49,143 @@ class Address(fields.String):
         return address
 
 
-class Server(Strict):
+class Server(Table):
     """The public listener: nothing but the dialects."""
 
-    listen = Address("127.0.0.1:8080", "Where clients connect.")
-    body_timeout = Count(30, 1, "Seconds that a body may take to arrive.")
-    keepalive_timeout = Count(75, 1, "Seconds that an idle connection stays open.")
-    shutdown_timeout = Count(30, 1, "Seconds to answer who still waits when asked to stop.")
+    listen: str = option(Address(), "Where clients connect.", default="127.0.0.1:8080")
+    body_timeout: int = option(Count(1), "Seconds that a body may take to arrive.", default=30)
+    keepalive_timeout: int = option(
+        Count(1), "Seconds that an idle connection stays open.", default=75
+    )
+    shutdown_timeout: int = option(
+        Count(1), "Seconds to answer who still waits when asked to stop.", default=30
+    )
 
 
-class Ops(Strict):
+class Ops(Table):
     """The operator's listener: /livez, /readyz, /metrics."""
 
-    listen = Address("127.0.0.1:8081", "Where operators and probes connect.")
+    listen: str = option(Address(), "Where operators and probes connect.", default="127.0.0.1:8081")
 
 
-class StoreTable(Strict):
+class Store(Table):
     """Where events are kept."""
 
-    url = fields.String(
-        load_default="sqlite:///events.db",
-        metadata=help_text("sqlite:///relative.db, or sqlite:////absolute/path.db"),
+    url: str = option(
+        fields.String(),
+        "sqlite:///relative.db, or sqlite:////absolute/path.db",
+        default="sqlite:///events.db",
     )
 
 
-class SpoolTable(Strict):
+class Spool(Table):
     """Where events wait while the store is away."""
 
-    path = fields.String(
-        load_default=None,
-        allow_none=True,
-        metadata=help_text("A file on the local disk; by default spool.db beside the store."),
+    path: str | None = option(
+        fields.String(),
+        "A file on the local disk; by default spool.db beside the store.",
+        default=None,
     )
-    max_events = Count(1_000_000, 1, "Events that may wait there; beyond it 503.")
+    max_events: int = option(
+        Count(1), "Events that may wait there; beyond it 503.", default=1_000_000
+    )
 
 
-class IngestTable(Strict):
+class Ingest(Table):
     """What is taken in, for every dialect."""
 
-    on_invalid = OnInvalid(
-        "quarantine",
+    on_invalid: OnInvalid = option(
+        Choice(OnInvalid),
         "quarantine: keep invalid events aside, store the others. refuse: one invalid event "
         "refuses its request. accept: as quarantine, and succeed even when none is valid.",
+        default="quarantine",
     )
-    max_waiting_events = Count(20_000, 1, "Events that may wait for the disk; beyond it 503.")
-    max_waiting_bytes = Count(67_108_864, 1, "Their text in bytes; beyond it 503.")
+    max_waiting_events: int = option(
+        Count(1), "Events that may wait for the disk; beyond it 503.", default=20_000
+    )
+    max_waiting_bytes: int = option(
+        Count(1), "Their text in bytes; beyond it 503.", default=67_108_864
+    )
 
 
-class QuarantineTable(Strict):
+class Quarantine(Table):
     """Refused content of known clients."""
 
-    max_records = Count(10_000, 0, "Quarantined records kept; the oldest go.")
+    max_records: int = option(Count(0), "Quarantined records kept; the oldest go.", default=10_000)
 
 
-class LogTable(Strict):
+class Log(Table):
     """What is written to stderr."""
 
-    level = fields.String(
-        load_default="info",
-        validate=validate.OneOf(LEVELS, error="Not one of: debug, info, warning, error."),
-        metadata=help_text("debug, info, warning or error; requests are logged at info."),
+    level: LogLevel = option(
+        Choice(LogLevel),
+        "debug, info, warning or error; requests are logged at info.",
+        default="info",
     )
 
 
-_TABLES: dict[str, type[Strict]] = {
-    "server": Server,
-    "ops": Ops,
-    "store": StoreTable,
-    "spool": SpoolTable,
-    "ingest": IngestTable,
-    "quarantine": QuarantineTable,
-    "redact": Redaction,
-    "log": LogTable,
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The whole configuration, checked. `dialects` has the table of each dialect."""
+
+    server: Server
+    ops: Ops
+    store: Store
+    spool: Spool
+    ingest: Ingest
+    quarantine: Quarantine
+    redact: Redaction
+    log: Log
+    dialects: Mapping[str, Table]
+
+    def dialect(self, name: str, kind: type[TableT]) -> TableT:
+        """The table of the dialect *name*, which is a *kind*.
+
+        Raises:
+            KeyError: there is no such dialect.
+            TypeError: its table is not a *kind*.
+        """
+        found = self.dialects[name]
+        if not isinstance(found, kind):
+            raise TypeError(f"[{name}] is a {type(found).__qualname__}, not a {kind.__qualname__}.")
+        return found
+
+    def tables(self) -> dict[str, Table]:
+        """Every table by its name."""
+        return {name: getattr(self, name) for name in _TABLES} | dict(self.dialects)
+
+
+_TABLES: dict[str, type[Table]] = {
+    field.name: field.type
+    for field in dataclasses.fields(Settings)
+    if isinstance(field.type, type) and issubclass(field.type, Table)
 }
 
 
-def schema(dialects: Mapping[str, type[Strict]]) -> Strict:
-    """The schema of a whole file, with a table for each of *dialects*."""
-    tables = _TABLES | dict(dialects)
-    members: Any = {
-        name: fields.Nested(table, load_default=lambda table=table: table().load({}))
-        for name, table in tables.items()
+def tables(dialects: Mapping[str, type[Table]]) -> dict[str, type[Table]]:
+    """Every table of a whole file by its name, those of *dialects* included.
+
+    Raises:
+        ValueError: a dialect has the name of another table.
+    """
+    if taken := _TABLES.keys() & dialects.keys():
+        raise ValueError(f"No dialect can be called {', '.join(sorted(taken))}.")
+    return _TABLES | dict(dialects)
+
+
+def schema(dialects: Mapping[str, type[Table]]) -> Strict:
+    """The schema of a whole file; as for `tables`."""
+    nested: dict[str, Any] = {
+        name: fields.Nested(schema_of(kind), required=True)
+        for name, kind in tables(dialects).items()
     }
-    made: type[Strict] = Strict.from_dict(members, name="Configuration")  # type: ignore[assignment]
+    made = Strict.from_dict(nested, name="Configuration")
+    assert issubclass(made, Strict)
     return made()
+
+
+def settings(loaded: Mapping[str, Table]) -> Settings:
+    """The settings whose tables *loaded* has by name."""
+    common: dict[str, Any] = {name: loaded[name] for name in _TABLES}
+    dialects = {name: table for name, table in loaded.items() if name not in _TABLES}
+    return Settings(**common, dialects=MappingProxyType(dialects))

@@ -1,12 +1,18 @@
 """The document of the tenant/device endpoint: one event, six fields, no leniency about types."""
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
-from marshmallow import ValidationError, fields, validate, validates, validates_schema
+from marshmallow import fields, validate
 
-from schemas.base import Lenient, Strict
+from schemas.base import Lenient, Problem
 from schemas.fields import Object
-from schemas.options import Count, Flag, Secret, TenantName, help_text, redaction, unique
+from schemas.options import Choice, Count, Flag, Secret, TenantName, TenantTable
+from schemas.table import Table, items, mapping, option, tables
+
+Acknowledge = Literal["stored", "queued"]
+Conflict = Literal["event", "instant"]
+Provisioning = Literal["closed", "open"]
 
 MAX_TIMESTAMP = 253_402_300_799_999
 """The last millisecond of the year 9999."""
@@ -36,107 +42,86 @@ class Event(Lenient):
     )
 
 
-class DeviceTenant(Strict):
+class DeviceTenant(TenantTable):
     """A tenant and its devices."""
 
-    tenant = TenantName(metadata=help_text("{tenantId} in the path."))
-    devices = fields.List(
-        fields.String(), load_default=list, metadata=help_text("{deviceId}s that exist.")
+    tenant: str = option(TenantName(), "{tenantId} in the path.")
+    devices: tuple[str, ...] = items(fields.String(), "{deviceId}s that exist.", default=())
+    serials: Mapping[str, str] = mapping(
+        "Serial numbers: sn-!-SERIAL is an alias of the device named here."
     )
-    serials = fields.Dict(
-        keys=fields.String(),
-        values=fields.String(),
-        load_default=dict,
-        metadata=help_text("Serial numbers: sn-!-SERIAL is an alias of the device named here."),
+    provisioning: Provisioning = option(
+        Choice(Provisioning),
+        "open: an unknown device is created by its first valid event.",
+        default="closed",
     )
-    provisioning = fields.String(
-        load_default="closed",
-        validate=validate.OneOf(("closed", "open"), error="Not one of: closed, open."),
-        metadata=help_text("open: an unknown device is created by its first valid event."),
+    max_devices: int = option(
+        Count(1), "Devices that open provisioning may create.", default=100_000
     )
-    max_devices = Count(100_000, 1, "Devices that open provisioning may create.")
-    acknowledge = fields.String(
-        load_default="stored",
-        validate=validate.OneOf(("stored", "queued"), error="Not one of: stored, queued."),
-        metadata=help_text("queued: answer 202 from the spool, before the store has the event."),
+    acknowledge: Acknowledge = option(
+        Choice(Acknowledge),
+        "queued: answer 202 from the spool, before the store has the event.",
+        default="stored",
     )
-    redact = redaction()
 
-    @validates_schema
-    def _serials_name_devices(self, data: dict[str, Any], **_: Any) -> None:
-        if data.get("provisioning") == "open":
+    def find_problems(self) -> Iterator[Problem]:
+        """Serial numbers name devices that exist."""
+        if self.provisioning == "open":
             return
-        faults = {
-            serial: [f"There is no device '{device}' in devices."]
-            for serial, device in data.get("serials", {}).items()
-            if device not in data.get("devices", ())
-        }
-        if faults:
-            raise ValidationError({"serials": faults})
+        for serial, device in self.serials.items():
+            if device not in self.devices:
+                yield Problem(f"serials.{serial}", f"There is no device '{device}' in devices.")
 
 
-class Key(Strict):
+class Key(Table):
     """An API key and what it opens."""
 
-    key = Secret(required=True, metadata=help_text("The key; plain or sha256:<hex>."))
-    tenants = fields.List(
+    key: str = option(Secret(), "The key; plain or sha256:<hex>.")
+    tenants: tuple[str, ...] = items(fields.String(), "Tenants it may write to.")
+    devices: tuple[str, ...] | None = items(
         fields.String(),
-        required=True,
-        validate=validate.Length(min=1),
-        metadata=help_text("Tenants it may write to."),
-    )
-    devices = fields.List(
-        fields.String(),
-        load_default=None,
-        allow_none=True,
-        metadata=help_text("Devices it may write for; absent: every device of those tenants."),
+        "Devices it may write for; absent: every device of those tenants.",
+        default=None,
     )
 
 
-class Options(Strict):
+class Options(Table):
     """The table ``[device]``."""
 
-    max_body = Count(1_048_576, 1, "Largest body, inflated, in bytes.")
-    accept_app_key = Flag(
-        load_default=True, metadata=help_text("Take appKey for appId where appId is missing.")
+    max_body: int = option(
+        Count(1), "Largest body after decompression, in bytes.", default=1_048_576
     )
-    lenient_description = Flag(
-        load_default=False, metadata=help_text('Take a missing or null description for "".')
+    accept_app_key: bool = option(
+        Flag(), "Take appKey for appId where appId is missing.", default=True
     )
-    conflict = fields.String(
-        load_default="event",
-        validate=validate.OneOf(("event", "instant"), error="Not one of: event, instant."),
-        metadata=help_text(
-            "What 409 compares: the whole event, or only tenant, device, type and timestamp."
-        ),
+    lenient_description: bool = option(
+        Flag(), 'Take a missing or null description for "".', default=False
     )
-    hide_foreign_tenants = Flag(
-        load_default=False,
-        metadata=help_text("Answer 403 for every tenant that a key is not bound to, 404 for none."),
+    conflict: Conflict = option(
+        Choice(Conflict),
+        "What 409 compares: the whole event, or only tenant, device, type and timestamp.",
+        default="event",
     )
-    max_future_ms = Count(
-        None, 0, "Refuse timestamps further ahead than this, in ms; absent: refuse none."
+    hide_foreign_tenants: bool = option(
+        Flag(),
+        "Answer 403 for every tenant that a key is not bound to, 404 for none.",
+        default=False,
     )
-    tenants = fields.List(
-        fields.Nested(DeviceTenant), load_default=list, metadata=help_text("Who owns devices.")
+    max_future_ms: int | None = option(
+        Count(0),
+        "Refuse timestamps further ahead than this, in ms; absent: refuse none.",
+        default=None,
     )
-    keys = fields.List(fields.Nested(Key), load_default=list, metadata=help_text("Who may report."))
+    tenants: tuple[DeviceTenant, ...] = tables(DeviceTenant, "Who owns devices.", unique="tenant")
+    keys: tuple[Key, ...] = tables(Key, "Who may report.")
 
-    @validates("tenants")
-    def _once(self, value: list[dict[str, Any]], **_: Any) -> None:
-        unique(value, "tenant")
-
-    @validates_schema
-    def _keys_name_tenants(self, data: dict[str, Any], **_: Any) -> None:
-        known = {tenant["tenant"] for tenant in data.get("tenants", ())}
-        faults: dict[int, Any] = {}
-        for at, key in enumerate(data.get("keys", ())):
-            unknown = {
-                place: [f"There is no tenant '{name}' in [[device.tenants]]."]
-                for place, name in enumerate(key["tenants"])
-                if name not in known
-            }
-            if unknown:
-                faults[at] = {"tenants": unknown}
-        if faults:
-            raise ValidationError({"keys": faults})
+    def find_problems(self) -> Iterator[Problem]:
+        """Keys name tenants that exist."""
+        known = {tenant.tenant for tenant in self.tenants}
+        for at, key in enumerate(self.keys):
+            for place, name in enumerate(key.tenants):
+                if name not in known:
+                    yield Problem(
+                        f"keys[{at}].tenants[{place}]",
+                        f"There is no tenant '{name}' in [[device.tenants]].",
+                    )

@@ -4,11 +4,12 @@ The fields are those of the public page. Properties may be scalars, as on that
 page, or arrays, as agents since 0.3.0 send them.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
 
-from marshmallow import fields, validate, validates
+from marshmallow import fields, validate
 
-from schemas.base import Lenient, Strict
+from schemas.base import Lenient
 from schemas.fields import (
     INT32,
     INT64,
@@ -21,17 +22,19 @@ from schemas.fields import (
     Timestamp,
     Whole,
 )
+from schemas.jsontext import Unreadable
 from schemas.options import (
+    Choice,
     Count,
     Flag,
+    FolderOf,
     OnInvalid,
+    Redaction,
     Secret,
     TenantName,
-    TokenFolder,
-    help_text,
-    redaction,
-    unique,
+    TenantTable,
 )
+from schemas.table import Table, items, option, tables
 
 
 class Event(Lenient):
@@ -72,50 +75,67 @@ class Capabilities(Lenient):
     )
 
 
-class Space(Strict):
+class Space(TenantTable):
     """A space and the tokens that write to it."""
 
-    tenant = TenantName(metadata=help_text("The name of the space."))
-    tokens = fields.List(
-        Secret(),
-        required=True,
-        validate=validate.Length(min=1),
-        metadata=help_text("What logspace.space-token may be; plain or sha256:<hex>."),
+    tenant: str = option(TenantName(), "The name of the space.")
+    tokens: tuple[str, ...] = items(
+        Secret(), "What logspace.space-token may be; plain or sha256:<hex>."
     )
-    redact = redaction()
 
 
-class Options(Strict):
+def spaces_of(files: Mapping[Path, bytes]) -> tuple[Space, ...]:
+    """The spaces of ``<space>.space`` files as HQ keeps them: each line a token or a comment.
+
+    Raises:
+        Unreadable: a file is not UTF-8.
+    """
+    spaces = []
+    for path, content in files.items():
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise Unreadable(f"{path.name} is not UTF-8.") from None
+        lines = map(str.strip, text.splitlines())
+        tokens = tuple(line for line in lines if line[:1] not in ("", "#"))
+        spaces.append(Space(tenant=path.stem, tokens=tokens, redact=Redaction()))
+    return tuple(spaces)
+
+
+class Options(Table):
     """The table ``[logspace]``."""
 
-    max_body = Count(16_777_216, 1, "Largest body, inflated, in bytes.")
-    on_invalid = OnInvalid(None, "As in [ingest], for this dialect alone.")
-    spaces_directory = TokenFolder(
-        "A folder of HQ's own <space>.space files, one token a line, read at start."
+    max_body: int = option(
+        Count(1), "Largest body after decompression, in bytes.", default=16_777_216
     )
-    orders_directory = fields.String(
-        load_default=None,
-        allow_none=True,
-        metadata=help_text("A folder of <controller-id>.json files that GET /orders answers."),
+    on_invalid: OnInvalid | None = option(
+        Choice(OnInvalid), "As in [ingest], for this dialect alone.", default=None
     )
-    default_orders = Flag(
-        load_default=False,
-        metadata=help_text("Without such a file, compose orders from uploaded capabilities."),
+    spaces_directory: tuple[Space, ...] | None = option(
+        FolderOf("*.space", spaces_of),
+        "A folder of HQ's own <space>.space files, one token a line, read at start.",
+        default=None,
     )
-    default_cron = fields.String(
-        load_default="0 * * * * ? *",
-        validate=validate.Regexp(
-            r"^\s*(\S+\s+){5,6}\S+\s*$", error="Not a Quartz expression of 6 or 7 fields."
+    orders_directory: str | None = option(
+        fields.String(),
+        "A folder of <controller-id>.json files that GET /orders answers.",
+        default=None,
+    )
+    default_orders: bool = option(
+        Flag(), "Without such a file, compose orders from uploaded capabilities.", default=False
+    )
+    default_cron: str = option(
+        fields.String(
+            validate=validate.Regexp(
+                r"^\s*(\S+\s+){5,6}\S+\s*$", error="Not a Quartz expression of 6 or 7 fields."
+            )
         ),
-        metadata=help_text("When composed orders have scheduled agents report (Quartz)."),
+        "When composed orders have scheduled agents report (Quartz).",
+        default="0 * * * * ? *",
     )
-    commit_max_seconds = Count(
-        60, 1, "Composed orders have agents upload at least this often, in seconds."
+    commit_max_seconds: int = option(
+        Count(1),
+        "Composed orders have agents upload at least this often, in seconds.",
+        default=60,
     )
-    spaces = fields.List(
-        fields.Nested(Space), load_default=list, metadata=help_text("Who may report.")
-    )
-
-    @validates("spaces")
-    def _once(self, value: list[dict[str, Any]], **_: Any) -> None:
-        unique(value, "tenant")
+    spaces: tuple[Space, ...] = tables(Space, "Who may report.", unique="tenant")

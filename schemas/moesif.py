@@ -8,21 +8,22 @@ interpret are not named here; they stay in the event's text.
 
 from typing import Any
 
-from marshmallow import INCLUDE, ValidationError, fields, validate, validates, validates_schema
+from marshmallow import INCLUDE, ValidationError, fields, validate, validates_schema
 
-from schemas.base import Lenient, Strict
+from schemas.base import Lenient
 from schemas.fields import LenientTimestamp, Name, Object, RequiredText, Text, Timestamp
 from schemas.options import (
+    Choice,
     Count,
+    FileOf,
     Flag,
-    JsonFile,
     OnInvalid,
     Secret,
     TenantName,
-    help_text,
-    redaction,
-    unique,
+    TenantTable,
+    json_text,
 )
+from schemas.table import Table, items, option, tables
 
 
 def _also(*spellings: str) -> dict[str, Any]:
@@ -164,48 +165,42 @@ class Rule(Lenient):
     response = fields.Dict(load_default=dict)
 
 
-class Application(Strict):
+class Application(TenantTable):
     """An application whose SDKs may report."""
 
-    tenant = TenantName(metadata=help_text("The name of the application in records."))
-    ids = fields.List(
+    tenant: str = option(TenantName(), "The name of the application in records.")
+    ids: tuple[str, ...] = items(
         Secret(),
-        required=True,
-        validate=validate.Length(min=1),
-        metadata=help_text(
-            "What X-Moesif-Application-Id may be; plain or sha256:<hex>. "
-            "SDKs want 50 characters or more."
-        ),
+        "What X-Moesif-Application-Id may be; plain or sha256:<hex>. "
+        "SDKs want 50 characters or more.",
     )
-    sample_rate = fields.Integer(
-        strict=True,
-        load_default=None,
-        allow_none=True,
-        validate=validate.Range(min=0, max=100),
-        metadata=help_text("Percentage of events that SDKs are told to send; absent: 100."),
+    sample_rate: int | None = option(
+        Count(0, 100),
+        "Percentage of events that SDKs are told to send; absent: 100.",
+        default=None,
     )
-    config_file = JsonFile(
-        SdkConfig(), "A JSON file with what GET /v1/config answers; members left out have defaults."
+    config_file: str | None = option(
+        FileOf(json_text(SdkConfig())),
+        "A JSON file with what GET /v1/config answers; members left out have defaults.",
+        default=None,
     )
-    rules_file = JsonFile(
-        Rule(many=True), "A JSON file with the array that GET /v1/rules answers; absent: []."
+    rules_file: str | None = option(
+        FileOf(json_text(Rule(many=True))),
+        "A JSON file with the array that GET /v1/rules answers; absent: [].",
+        default=None,
     )
-    redact = redaction()
 
 
-class Options(Strict):
+class Options(Table):
     """The table ``[moesif]``."""
 
-    max_body = Count(12_582_912, 1, "Largest body, inflated, in bytes.")
-    on_invalid = OnInvalid(None, "As in [ingest], for this dialect alone.")
-    deduplicate_identical = Flag(
-        load_default=False,
-        metadata=help_text("Store a repeated event once even if it has no transaction_id."),
+    max_body: int = option(
+        Count(1), "Largest body after decompression, in bytes.", default=12_582_912
     )
-    applications = fields.List(
-        fields.Nested(Application), load_default=list, metadata=help_text("Who may report.")
+    on_invalid: OnInvalid | None = option(
+        Choice(OnInvalid), "As in [ingest], for this dialect alone.", default=None
     )
-
-    @validates("applications")
-    def _once(self, value: list[dict[str, Any]], **_: Any) -> None:
-        unique(value, "tenant")
+    deduplicate_identical: bool = option(
+        Flag(), "Store a repeated event once even if it has no transaction_id.", default=False
+    )
+    applications: tuple[Application, ...] = tables(Application, "Who may report.", unique="tenant")

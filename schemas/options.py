@@ -1,137 +1,145 @@
-"""What the tables of the configuration are made of: each option said once, with its meaning."""
+"""Fields and tables that several tables of the configuration share."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, get_args
 
+import msgspec
 from marshmallow import Schema, ValidationError, fields, validate
 
-from schemas.base import Strict
+from schemas import jsontext
+from schemas.base import dump, load
+from schemas.table import Table, items, option, table
 
-ON_INVALID = ("quarantine", "refuse", "accept")
+T = TypeVar("T")
 
-
-def help_text(text: str) -> dict[str, Any]:
-    """Metadata of an option: one sentence or two for the operator."""
-    return {"help": text}
+OnInvalid = Literal["quarantine", "refuse", "accept"]
+"""What happens to invalid events."""
 
 
 def digest_or_text(secret: str) -> None:
     """Refuse a secret that cannot be one."""
     if not secret.strip():
-        raise ValidationError("A secret must not be empty.")
+        raise ValidationError("Must not be empty.")
     if secret.startswith("sha256:"):
         digits = secret.removeprefix("sha256:")
         if len(digits) != 64 or set(digits.lower()) - set("0123456789abcdef"):
-            raise ValidationError("sha256: wants 64 hexadecimal digits.")
+            raise ValidationError("sha256: must be followed by 64 hex digits.")
 
 
 def tenant_name(name: str) -> None:
     """Refuse a name that could not stand in a path or a source."""
     if not name or name != name.strip() or "/" in name or not name.isprintable():
-        raise ValidationError("A tenant needs a printable name without '/'.")
+        raise ValidationError(
+            "Must not be empty, begin or end with a space, "
+            "or contain '/' or characters that cannot be printed."
+        )
 
 
 class Secret(fields.String):
     """A credential, in plain text or as ``sha256:<hex>``."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(validate=digest_or_text, **kwargs)
+    def __init__(self) -> None:
+        super().__init__(validate=digest_or_text)
 
 
 class TenantName(fields.String):
     """The name by which records, metrics and rules know a tenant."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(required=True, validate=tenant_name, **kwargs)
+    def __init__(self) -> None:
+        super().__init__(validate=tenant_name)
 
 
 class Flag(fields.Boolean):
-    """``true`` or ``false`` as TOML writes them."""
+    """``true`` or ``false`` as TOML and JSON write them."""
 
-    truthy = {True}
-    falsy = {False}
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
             raise ValidationError("Not true or false.")
         return value
 
 
 class Count(fields.Integer):
-    """A whole number of at least *least*."""
+    """A whole number of at least *least*, and at most *most*."""
 
-    def __init__(self, default: int | None, least: int, text: str) -> None:
-        super().__init__(
-            strict=True,
-            load_default=default,
-            allow_none=default is None,
-            validate=validate.Range(min=least),
-            metadata=help_text(text),
-        )
+    def __init__(self, least: int, most: int | None = None) -> None:
+        super().__init__(strict=True, validate=validate.Range(min=least, max=most))
 
 
-class ContentOf(fields.String):
-    """A path, absent by default, that the reading of the configuration replaces by its content."""
+class Choice(fields.Field[T]):
+    """One of some words: those of a ``Literal[...]`` type."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(load_default=None, allow_none=True, metadata=help_text(text))
-
-
-class JsonFile(ContentOf):
-    """A JSON file, whose content is checked by *content*."""
-
-    def __init__(self, content: Schema, text: str) -> None:
-        super().__init__(text)
-        self.content = content
+    def __init__(self, literal: Any) -> None:  # no type describes the value `Literal[...]`
+        words = get_args(literal)
+        error = f"Not one of: {', '.join(words)}."
+        super().__init__(validate=validate.OneOf(words, error=error))
 
 
-class TokenFolder(ContentOf):
-    """A folder of ``<space>.space`` files, one token a line, as a Logspace HQ keeps them."""
+class Parsed(msgspec.Struct, Generic[T], frozen=True):
+    """What the reading of the configuration puts in the place of the path of a `ContentOf`."""
+
+    value: T
 
 
-class OnInvalid(fields.String):
-    """What happens to invalid events."""
+class ContentOf(fields.Field[T]):
+    """An option that is a path. Its value is made of what the file or folder holds."""
 
-    def __init__(self, default: str | None, text: str) -> None:
-        super().__init__(
-            load_default=default,
-            allow_none=default is None,
-            validate=validate.OneOf(ON_INVALID, error="Not one of: quarantine, refuse, accept."),
-            metadata=help_text(text),
-        )
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> T:
+        if not isinstance(value, Parsed):
+            raise ValidationError("Not a valid string.")
+        parsed: T = value.value
+        return parsed
 
 
-class Redaction(Strict):
-    """What must not be kept."""
+class FileOf(ContentOf[T]):
+    """A file; *parse* makes the value of its content, or raises `Unreadable` or `Invalid`."""
 
-    headers = fields.List(
+    def __init__(self, parse: Callable[[bytes], T]) -> None:
+        super().__init__()
+        self.parse = parse
+
+
+class FolderOf(ContentOf[T]):
+    """The files of a folder, at any depth, whose names match *pattern*.
+
+    *parse* makes the value of their contents by path, or raises `Unreadable` or `Invalid`.
+    """
+
+    def __init__(self, pattern: str, parse: Callable[[Mapping[Path, bytes]], T]) -> None:
+        super().__init__()
+        self.pattern = pattern
+        self.parse = parse
+
+
+def json_text(schema: Schema) -> Callable[[bytes], str]:
+    """What parses a file that *schema* checks to JSON text with defaults filled in."""
+
+    def parse(content: bytes) -> str:
+        document = jsontext.loads(jsontext.require_utf8(content, bom=True))
+        return dump(schema, load(schema, document))
+
+    return parse
+
+
+class Redaction(Table):
+    """Names of what must not be kept."""
+
+    headers: tuple[str, ...] = items(
         fields.String(),
-        load_default=list,
-        metadata=help_text("Headers of logged API calls to mask, whatever their case."),
+        "Headers of logged API calls to mask, whatever their case.",
+        default=(),
     )
-    keys = fields.List(
+    keys: tuple[str, ...] = items(
         fields.String(),
-        load_default=list,
-        metadata=help_text("Members to mask, by name, at any depth and whatever their case."),
+        "Members to mask, by name, at any depth and whatever their case.",
+        default=(),
     )
 
 
-def redaction() -> fields.Nested:
-    """A tenant's own table of names to mask, besides those of ``[redact]``."""
-    return fields.Nested(
-        Redaction,
-        load_default=lambda: Redaction().load({}),
-        metadata=help_text("Names to mask for this tenant, besides those of [redact]."),
+class TenantTable(Table):
+    """A tenant, whatever its dialect calls it."""
+
+    tenant: str = option(TenantName(), "The name of the tenant in records.")
+    redact: Redaction = table(
+        Redaction, "Names to mask for this tenant, besides those of [redact]."
     )
-
-
-def unique(items: list[dict[str, Any]], *names: str) -> None:
-    """Refuse a list of tables in which two have the same values under *names*."""
-    seen: set[tuple[Any, ...]] = set()
-    faults: dict[int, Any] = {}
-    for at, item in enumerate(items):
-        value = tuple(item.get(name) for name in names)
-        if value in seen:
-            faults[at] = {names[0]: [f"'{value[0]}' is here twice."]}
-        seen.add(value)
-    if faults:
-        raise ValidationError(faults)

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from marshmallow import Schema, fields, missing
+from marshmallow import Schema, ValidationError, fields, missing
 
 from gateway.checks import dialects, validate
-from gateway.config import Section, read, resolve
+from gateway.config import read, resolve
 from gateway.errors import ConfigError
+from schemas import device, logspace, moesif
 from schemas.config import schema
+from schemas.options import Choice, Count
+from schemas.table import option
 from tests.conftest import CONFIG, ROOT, merged
 
 EXAMPLE = ROOT / "config.example.toml"
@@ -19,11 +22,11 @@ EXAMPLE = ROOT / "config.example.toml"
 
 def options(of: Schema, path: str = "") -> Iterator[tuple[str, fields.Field]]:
     """Each option with its path, through tables and lists of tables."""
-    for name, option in of.fields.items():
+    for name, field in of.fields.items():
         where = f"{path}.{name}" if path else name
-        inner = getattr(getattr(option, "inner", option), "schema", None)
+        inner = getattr(getattr(field, "inner", field), "schema", None)
         if inner is None:
-            yield where, option
+            yield where, field
         else:
             yield from options(inner, where)
 
@@ -54,7 +57,7 @@ def test_every_option_is_in_the_example_with_its_default(path):
     default = default() if callable(default) else default
 
     assert value is not missing
-    if default not in (missing, None, [], {}):
+    if default not in (missing, None, (), {}):
         assert default == value
 
 
@@ -211,9 +214,10 @@ def test_a_tenant_is_configured_once():
     )
 
 
-def settled(ids: list[str]) -> tuple[str, ...]:
+def ids_of(ids: list[str]) -> tuple[str, ...]:
     applications = {"applications": [{"tenant": "acme", "ids": ids}]}
-    return resolve(merged(CONFIG, {"moesif": applications}), dialects()).moesif.applications[0].ids
+    settings = resolve(merged(CONFIG, {"moesif": applications}), dialects())
+    return settings.dialect("moesif", moesif.Options).applications[0].ids
 
 
 def test_values_may_come_from_environment_files_and_systemd(monkeypatch, tmp_path):
@@ -222,10 +226,10 @@ def test_values_may_come_from_environment_files_and_systemd(monkeypatch, tmp_pat
     monkeypatch.setenv("SECRET", "from the environment")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
 
-    assert ("from the environment", "from a file", "from systemd", "a-from systemd-z") == settled(
+    assert ("from the environment", "from a file", "from systemd", "a-from systemd-z") == ids_of(
         ["${env:SECRET}", f"${{file:{tmp_path}/secret}}", "${cred:token}", "a-${cred:token}-z"]
     )
-    assert ("$plain", "${other:x}", "${}") == settled(["$plain", "${other:x}", "${}"])
+    assert ("$plain", "${other:x}", "${}") == ids_of(["$plain", "${other:x}", "${}"])
 
 
 def test_every_missing_external_value_is_reported(monkeypatch, tmp_path):
@@ -269,19 +273,68 @@ def test_an_empty_file_gives_the_default_configuration(tmp_path):
     settings = read(tmp_path / "c.toml", dialects())
 
     assert "sqlite:///events.db" == settings.store.url
-    assert () == settings.moesif.applications
+    assert () == settings.dialect("moesif", moesif.Options).applications
 
 
-def test_settings_are_frozen_and_their_repr_shows_no_secret():
+def test_settings_are_frozen_all_the_way_down():
     settings = resolve(CONFIG, dialects())
+    tenant = settings.dialect("device", device.Options).tenants[0]
 
     with pytest.raises(AttributeError):
         settings.server.listen = "x"
     with pytest.raises(AttributeError):
-        _ = settings.server.listne
-    assert CONFIG["device"]["keys"][0]["key"] not in repr(settings.device.keys)
-    assert isinstance(settings.redact, Section)
-    assert () == settings.redact.keys
+        settings.server = settings.server
+    with pytest.raises(TypeError):
+        settings.dialects["device"] = settings.server
+    with pytest.raises(TypeError):
+        tenant.serials["ABCDEFGHIJ12"] = "D3"
+    assert ("D1", "D3") == tenant.devices
+
+
+def test_no_repr_shows_a_secret(tmp_path):
+    (tmp_path / "a.space").write_text("hidden token\n")
+    secrets = {
+        "moesif": {"applications": [{"tenant": "a", "ids": ["hidden id"]}]},
+        "logspace": {
+            "spaces": [{"tenant": "b", "tokens": ["hidden space token"]}],
+            "spaces_directory": str(tmp_path),
+        },
+        "device": {"keys": [{"key": "hidden key", "tenants": ["T1"]}]},
+    }
+    settings = resolve(merged(CONFIG, secrets), dialects())
+    spaces = settings.dialect("logspace", logspace.Options)
+    applications = settings.dialect("moesif", moesif.Options).applications
+
+    assert ("hidden token",) == spaces.spaces_directory[0].tokens
+    for shown_object in (settings, dict(settings.dialects), spaces.spaces_directory, applications):
+        assert "hidden" not in repr(shown_object)
+    assert "ids" in repr(applications)
+
+
+def test_a_dialect_cannot_have_the_name_of_another_table():
+    with pytest.raises(ValueError, match="store"):
+        resolve({}, {"store": device.Options})
+
+
+def test_the_table_of_a_dialect_has_the_type_that_is_asked_for():
+    with pytest.raises(TypeError, match="device"):
+        resolve(CONFIG, dialects()).dialect("device", moesif.Options)
+
+
+def test_a_default_that_its_own_field_refuses_cannot_be_declared():
+    with pytest.raises(ValidationError, match="greater"):
+        option(Count(1), "A number.", default=0)
+    with pytest.raises(ValidationError, match="Not one of: closed, open"):
+        option(Choice(device.Provisioning), "A word.", default="event")
+
+
+def test_a_duplicate_is_named():
+    twice = [{"tenant": "a", "ids": ["1"]}, {"tenant": "a", "ids": ["2"]}]
+
+    assert (
+        "Duplicate 'a'."
+        == faults({"moesif": {"applications": twice}})["moesif.applications[1].tenant"]
+    )
 
 
 @pytest.mark.parametrize(

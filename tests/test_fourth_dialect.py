@@ -12,7 +12,7 @@ from gateway.config import resolve
 from gateway.errors import ConfigError, Reason, Refusal
 from tests.conftest import CONFIG, GOLDEN, merged
 from tests.records import locked
-from tests.tiny import TinyAdapter
+from tests.tiny import Options, TinyAdapter
 
 FOUR = (*ADAPTERS, TinyAdapter)  # the line of registration
 TINY = {"tiny": {"houses": [{"tenant": "home", "passes": ["open sesame"]}]}}
@@ -133,7 +133,7 @@ def test_the_table_of_an_unregistered_dialect_is_unknown():
 
 @pytest.mark.parametrize("reason", Reason)
 def test_it_answers_every_reason(reason):
-    adapter = TinyAdapter(resolve(merged(CONFIG, TINY), dialects(FOUR)).tiny)
+    adapter = TinyAdapter(resolve(merged(CONFIG, TINY), dialects(FOUR)).dialect("tiny", Options))
     head = Head("POST", "/tiny/x", {}, lambda name: None, lambda name: ())
 
     assert reason.value == json.loads(adapter.refused(Refusal(reason), head, None).body)["no"]

@@ -4,7 +4,7 @@ Its clients send one reading of a meter a request, with a pass.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 from marshmallow import fields, validate
@@ -23,9 +23,10 @@ from gateway.adapter import (
 )
 from gateway.errors import RETRY_AFTER, Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
-from schemas import Invalid, Lenient, Strict, jsontext
+from schemas import Invalid, Lenient, jsontext
 from schemas.decoders import Decoder
-from schemas.options import Count, Secret, TenantName, help_text, redaction
+from schemas.options import Count, Secret, TenantTable
+from schemas.table import Table, items, option, tables
 
 
 class MeterReading(Lenient):
@@ -36,21 +37,17 @@ class MeterReading(Lenient):
     value = fields.Integer(required=True, strict=True, validate=validate.Range(min=0))
 
 
-class House(Strict):
+class House(TenantTable):
     """Who has meters."""
 
-    tenant = TenantName(metadata=help_text("The name of the house."))
-    passes = fields.List(Secret(), required=True, metadata=help_text("What X-Pass may be."))
-    redact = redaction()
+    passes: tuple[str, ...] = items(Secret(), "What X-Pass may be.")
 
 
-class Options(Strict):
+class Options(Table):
     """The table ``[tiny]``."""
 
-    max_body = Count(1000, 1, "Largest body in bytes.")
-    houses = fields.List(
-        fields.Nested(House), load_default=list, metadata=help_text("Who may report.")
-    )
+    max_body: int = option(Count(1), "Largest body in bytes.", default=1000)
+    houses: tuple[House, ...] = tables(House, "Who may report.")
 
 
 READING = Decoder(MeterReading())
@@ -60,10 +57,10 @@ class TinyAdapter:
     """Speaks the dialect of meters."""
 
     dialect: ClassVar[str] = "tiny"
-    options: ClassVar[type[Strict]] = Options
+    options: ClassVar[type[Table]] = Options
     prefixes: ClassVar[Sequence[str]] = ("/tiny/",)
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: Options) -> None:
         self._options = options
 
     @property

@@ -26,8 +26,9 @@ from gateway.adapter import (
 )
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
-from schemas import Invalid, Problem, Strict, Unreadable, device, jsontext
+from schemas import Invalid, Problem, Unreadable, device, jsontext
 from schemas.decoders import Decoder
+from schemas.table import Table
 
 PATH = "/rest/v1/api/tenants/{tenant}/devices/{device}/events"
 KIND = "device_event"
@@ -78,10 +79,10 @@ class DeviceAdapter(Adapter):
     """Speaks the dialect of devices that report one event a request."""
 
     dialect: ClassVar[str] = "device"
-    options: ClassVar[type[Strict]] = device.Options
+    options: ClassVar[type[Table]] = device.Options
     prefixes: ClassVar[Sequence[str]] = ("/rest/",)
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: device.Options) -> None:
         self._options = options
         self._tenants = {tenant.tenant: tenant for tenant in options.tenants}
         self._devices = {name: set(tenant.devices) for name, tenant in self._tenants.items()}
@@ -135,11 +136,11 @@ class DeviceAdapter(Adapter):
             raise Refusal(Reason.DEVICE_UNKNOWN)
         return Tenant(name, Admitted(wanted, new=True))
 
-    def _canonical(self, tenant: Any, given: str) -> str:
+    def _canonical(self, tenant: device.DeviceTenant, given: str) -> str:
         """The device that an id names; a serial number is an alias, and ids compare exactly."""
         if given.startswith(SERIAL):
             serial = given[len(SERIAL) :]
-            return str(tenant.serials[serial]) if serial in tenant.serials else given
+            return tenant.serials.get(serial, given)
         return given
 
     def provisioned(self, inbound: Inbound) -> tuple[str, str] | None:
@@ -213,7 +214,7 @@ class DeviceAdapter(Adapter):
         return raw if normalized == document else jsontext.dumps(normalized).encode()
 
     def _check_time(self, event: Any, now: int) -> None:
-        bound: int | None = self._options.max_future_ms
+        bound = self._options.max_future_ms
         if bound is not None and event.timestamp > now // 1000 + bound:
             raise Invalid((Problem("timestamp", f"More than {bound} ms ahead."),))
 

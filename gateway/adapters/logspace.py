@@ -27,8 +27,9 @@ from gateway.adapter import (
 from gateway.adapters.logspace_orders import FILES, Orders
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, key_of, new_id
-from schemas import Invalid, Problem, Strict, Unreadable, jsontext, logspace
+from schemas import Invalid, Problem, Unreadable, jsontext, logspace
 from schemas.decoders import Decoder
+from schemas.table import Table
 
 SPACE_TOKEN = "logspace.space-token"  # noqa: S105 - the name of a header
 EVENT = Decoder(logspace.Event(), not_finite=True)
@@ -61,10 +62,10 @@ class LogspaceAdapter(Adapter):
     """Speaks the dialect of Logspace agents, with both encodings of properties."""
 
     dialect: ClassVar[str] = "logspace"
-    options: ClassVar[type[Strict]] = logspace.Options
+    options: ClassVar[type[Table]] = logspace.Options
     prefixes: ClassVar[Sequence[str]] = ("/events", "/api/", "/orders", "/capabilities")
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: logspace.Options) -> None:
         self._options = options
         self._orders = Orders(self.dialect, options)
 

@@ -13,7 +13,7 @@ import msgspec
 from gateway.adapter import Inbound, Reply
 from gateway.store import Documents, StoredDocument
 from schemas import Invalid, Problem, Unreadable, jsontext, load
-from schemas.logspace import Capabilities
+from schemas.logspace import Capabilities, Options
 
 FILES = "order-files/"
 """Names of documents that an operator's folder of orders holds."""
@@ -25,7 +25,7 @@ _CAPABILITIES = Capabilities()
 class Orders:
     """Takes capabilities and gives orders. *options* are those of ``[logspace]``."""
 
-    def __init__(self, dialect: str, options: Any) -> None:
+    def __init__(self, dialect: str, options: Options) -> None:
         self._dialect = dialect
         self._options = options
 

@@ -29,8 +29,9 @@ from gateway.adapters.moesif_settings import CONFIG_TAG, RULES_TAG, SdkSettings
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, key_of, keys_of, new_ids
 from gateway.store import Documents
-from schemas import Invalid, Lenient, Problem, Strict, Unreadable, jsontext, moesif
+from schemas import Invalid, Lenient, Problem, Unreadable, jsontext, moesif
 from schemas.decoders import Decoder
+from schemas.table import Table
 
 APPLICATION_ID = "X-Moesif-Application-Id"
 
@@ -125,10 +126,10 @@ class MoesifAdapter(Adapter):
     """Speaks the dialect of Moesif's SDKs, plugins and browser script."""
 
     dialect: ClassVar[str] = "moesif"
-    options: ClassVar[type[Strict]] = moesif.Options
+    options: ClassVar[type[Table]] = moesif.Options
     prefixes: ClassVar[Sequence[str]] = ("/v1/", "/moesifapi/", "/collector/", "/health/")
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: moesif.Options) -> None:
         self._options = options
         self._sdk_settings = {one.tenant: SdkSettings.of(one) for one in options.applications}
         self._default = SdkSettings.of(None)

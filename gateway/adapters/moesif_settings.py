@@ -6,13 +6,12 @@ content.
 """
 
 import hashlib
-from typing import Any
 
 import msgspec
 
 from gateway.adapter import Head, Reply
 from schemas import dump, load
-from schemas.moesif import SdkConfig
+from schemas.moesif import Application, SdkConfig
 
 CONFIG_TAG = "x-moesif-config-etag"
 RULES_TAG = "x-moesif-rules-tag"
@@ -28,7 +27,7 @@ class SdkSettings(msgspec.Struct, frozen=True):
     tags: dict[str, str]
 
     @classmethod
-    def of(cls, application: Any | None) -> "SdkSettings":
+    def of(cls, application: Application | None) -> "SdkSettings":
         """From an application's settings; None: capture everything, no rules."""
         config, rules = _CAPTURE_EVERYTHING, "[]"
         if application is not None:

@@ -15,7 +15,7 @@ from tests.adapters.speakers import SPEAKERS
 from tests.conftest import CONFIG
 
 SETTINGS = resolve(CONFIG, dialects(ADAPTERS))
-BUILT = [adapter(SETTINGS[adapter.dialect]) for adapter in ADAPTERS]
+BUILT = [adapter(SETTINGS.dialects[adapter.dialect]) for adapter in ADAPTERS]
 EACH = pytest.mark.parametrize("adapter", BUILT, ids=lambda adapter: adapter.dialect)
 HEAD = Head("POST", "/", {}, lambda _: None, lambda _: ())
 JSON = {"Content-Type": "application/json"}

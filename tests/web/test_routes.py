@@ -13,7 +13,7 @@ from tests.conftest import CONFIG
 from tests.web.sockets import connected, head, start
 
 SETTINGS = resolve(CONFIG, dialects(ADAPTERS))
-ROUTES = Routes([adapter(SETTINGS[adapter.dialect]) for adapter in ADAPTERS])
+ROUTES = Routes([adapter(SETTINGS.dialects[adapter.dialect]) for adapter in ADAPTERS])
 DEVICE = "/rest/v1/api/tenants/T1/devices/D1/events"
 
 

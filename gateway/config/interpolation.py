@@ -1,0 +1,54 @@
+"""Values that are kept elsewhere.
+
+``${env:NAME}``, ``${file:PATH}`` and ``${cred:NAME}`` (a systemd credential)
+stand for them, anywhere in a string.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from schemas import Problem
+
+_REFERENCE = re.compile(r"\$\{(env|file|cred):([^}]+)\}")
+
+
+def interpolate(document: Mapping[str, object], problems: list[Problem]) -> dict[str, object]:
+    """A copy of a decoded document with every reference replaced by its value.
+
+    A reference that cannot be followed stays, and is added to *problems*.
+    """
+    return {name: _interpolate(value, name, problems) for name, value in document.items()}
+
+
+def _interpolate(value: object, path: str, problems: list[Problem]) -> object:
+    if isinstance(value, Mapping):
+        return {name: _interpolate(one, f"{path}.{name}", problems) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_interpolate(one, f"{path}[{at}]", problems) for at, one in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def fetch(match: re.Match[str]) -> str:
+        try:
+            return _fetch(match[1], match[2])
+        except (OSError, LookupError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error).strip("'")
+            problems.append(Problem(path, f"{match[0]}: {reason}"))
+            return match[0]
+
+    return _REFERENCE.sub(fetch, value)
+
+
+def _fetch(source: str, name: str) -> str:
+    if source == "env":
+        if name not in os.environ:
+            raise LookupError("the variable is not set")
+        return os.environ[name]
+    if source == "cred":
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        if folder is None:
+            raise LookupError("systemd gave no credentials")
+        return (Path(folder) / name).read_text(encoding="utf-8").rstrip("\n")
+    return Path(name).read_text(encoding="utf-8").rstrip("\n")
