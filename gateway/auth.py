@@ -1,7 +1,7 @@
-"""Who may speak.
+"""Authentication.
 
-A secret is kept as its SHA-256 digest and found by digest: looking a digest up
-in a dict takes the same time whatever the secret's text was.
+Secrets are kept and looked up as SHA-256 digests. The time of a lookup then says
+nothing about the text of a secret.
 """
 
 import hashlib
@@ -28,37 +28,37 @@ def digest_of(secret: str) -> bytes:
 
 
 def digest_text(secret: str) -> str:
-    """The ``sha256:<hex>`` form of a secret, for a configuration that others may read."""
+    """The ``sha256:<hex>`` form of a secret, for a configuration that others can read."""
     return _PREFIX + digest_of(secret).hex()
 
 
 class Keyring:
-    """Knows the credentials of each dialect, by the digest of their secret."""
+    """The credentials of each dialect, by the digest of their secret."""
 
     def __init__(self) -> None:
         self._known: dict[str, dict[bytes, Credential]] = {}
 
     def add(self, dialect: str, credentials: Iterable[Credential]) -> None:
-        """Take in the credentials of one dialect; the last of two equal secrets counts."""
+        """Add the credentials of one dialect; of two equal secrets the last counts."""
         held = self._known.setdefault(dialect, {})
         for credential in credentials:
-            # The secret itself is forgotten: nothing in memory or in a traceback shows it.
+            # Drop the secret itself, so that no traceback can show it.
             kept = Credential("", credential.tenants, credential.detail)
             held[digest_of(credential.secret)] = kept
 
     def find(self, dialect: str, secret: str | None) -> Credential:
-        """The credential that *secret* is.
+        """Return the credential with this secret.
 
         Raises:
             Refusal: CREDENTIAL_MISSING or CREDENTIAL_UNKNOWN.
         """
         if not secret:
             raise Refusal(Reason.CREDENTIAL_MISSING)
-        # A presented secret is always plain: knowing a digest must not open anything.
+        # Clients send plain secrets: a digest must not work as a credential.
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
         credential = self._known.get(dialect, {}).get(digest)
         if credential is None:
-            # A header may hold bytes that are no UTF-8, which no answer could repeat.
+            # A header may contain bytes that are not UTF-8, which no answer could repeat.
             shown = secret.encode("utf-8", "backslashreplace").decode()
             raise Refusal(Reason.CREDENTIAL_UNKNOWN, subject=shown)
         return credential

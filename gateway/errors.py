@@ -1,7 +1,7 @@
 """What can go wrong, as a closed list.
 
-A `Refusal` turns a request away; its `Reason` is all that the layers below an
-adapter know about it, and each adapter has its own words and status for it.
+To refuse a request, any layer raises a `Refusal` with a `Reason`. Only the adapter
+turns the reason into a status and words of its dialect.
 """
 
 import enum
@@ -11,7 +11,7 @@ from schemas import Problem
 
 
 class Reason(enum.Enum):
-    """Why a request was turned away, in the order in which requests are checked."""
+    """Why a request was refused, in the order in which requests are checked."""
 
     NO_SUCH_ADDRESS = "no_such_address"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -48,14 +48,14 @@ RETRY_AFTER = 1
 
 
 class Refusal(Exception):
-    """A request is turned away. Raised anywhere, it leaves by one door: the adapter's `refused`.
+    """A request is refused. The adapter's `refused` renders the answer.
 
     Attributes:
-        reason: from the closed list.
-        message: a sentence for the client that names what is wrong; may be empty.
-        problems: the faults of the content, if that is what is wrong.
-        allowed: the methods that the address knows, for METHOD_NOT_ALLOWED.
-        subject: what the client named that is not there (an id, a credential).
+        reason: one of the closed list.
+        message: a sentence that tells the client what is wrong; may be empty.
+        problems: the problems of the content, if the content is invalid.
+        allowed: the methods that the address supports, for METHOD_NOT_ALLOWED.
+        subject: what the client named and does not exist (an id, a credential).
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class Refusal(Exception):
 
 
 class StoreError(Exception):
-    """A store could not do what was asked; nothing of it was done. Trying again may help."""
+    """A store operation failed and had no effect. Trying again may help."""
 
 
 class ConfigError(Exception):
-    """A configuration cannot be used; `problems` names every fault of the file."""
+    """A configuration is invalid; `problems` lists everything that is wrong with it."""
 
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(f"{file}: {p.path}: {p.message}" for p in problems))

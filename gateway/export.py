@@ -1,4 +1,4 @@
-"""Records as CloudEvents 1.0 in the JSON format, one object a line."""
+"""Records as CloudEvents 1.0 in the JSON format, one object per line."""
 
 import uuid
 from urllib.parse import quote
@@ -9,11 +9,11 @@ from gateway.record import EventRecord
 from schemas.times import rfc3339
 
 UNTYPED = {"logspace": "logspace.event"}
-"""What stands for an absent type: CloudEvents wants one."""
+"""The type of records without one, because CloudEvents requires a type."""
 
 
 def cloudevent(sequence: int, record: EventRecord) -> bytes:
-    """One line for *record*, without the line's end.
+    """Write *record* as one line, without the newline.
 
     Attributes as in the CloudEvents 1.0 JSON event format; the extensions are
     dialect, tenant, kind, receivedat, clientaddress and sequence (a decimal
@@ -42,5 +42,5 @@ def cloudevent(sequence: int, record: EventRecord) -> bytes:
 
 
 def _one_line(text: str) -> str:
-    # Line ends in JSON text can only stand between tokens, where a space does as well.
+    # In JSON text a line break can only be between tokens, where a space means the same.
     return text.replace("\r", " ").replace("\n", " ") if "\n" in text or "\r" in text else text

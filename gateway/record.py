@@ -1,4 +1,4 @@
-"""The one record that every dialect's event becomes, and what can become of it."""
+"""The record that every dialect's events become, its outcomes, ids and keys."""
 
 import enum
 import functools
@@ -12,12 +12,12 @@ import msgspec
 
 
 class EventRecord(msgspec.Struct, frozen=True, gc=False):
-    """One event in our words; the attribute names are those of CloudEvents 1.0.
+    """One event of any dialect; the attribute names are those of CloudEvents 1.0.
 
     Times are integer microseconds since 1970-01-01T00:00:00Z. `key` is 16 bytes
-    that make a retry the same event, or None where every copy counts. `data` is
-    JSON text as it was received. `type` and `subject` hold no NUL and no lone
-    surrogate.
+    that identify the event, so that a retry is a duplicate, or None if every copy
+    counts. `data` is JSON text as it was received. `type` and `subject` contain no
+    NUL and no lone surrogate.
     """
 
     id: bytes
@@ -34,7 +34,7 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class Kind:
-    """The closed list of sorts of record that the gateway itself knows."""
+    """The kinds of record that the gateway itself creates; the others belong to the dialects."""
 
     REJECTED = "rejected"
 
@@ -50,8 +50,8 @@ class Outcome(enum.Enum):
 class Receipt(msgspec.Struct, frozen=True):
     """Proof, given only after the commit, of what became of a request's events.
 
-    `outcomes` are in the order of the events; `rejected` counts the elements that
-    were no events and went to quarantine.
+    `outcomes` are in the order of the events; `rejected` counts the invalid elements
+    that went to quarantine.
     """
 
     outcomes: Sequence[Outcome]
@@ -63,7 +63,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
     @property
     def tally(self) -> "Sequence[tuple[Outcome, int]]":
-        """The outcomes that there are, each with its count."""
+        """Each outcome that occurs, with its count."""
         stored = self.outcomes.count(Outcome.STORED)
         if stored == len(self.outcomes):
             return ((Outcome.STORED, stored),) if stored else ()
@@ -74,9 +74,9 @@ class Receipt(msgspec.Struct, frozen=True):
 def key_of(*parts: str | bytes) -> bytes:
     """Hash what identifies an event into 16 bytes.
 
-    Each part is preceded by its length, so that no two lists of parts meet; a
-    lone surrogate hashes like any other text. The first three parts are few
-    in number (dialect, tenant, kind), and hashed once.
+    Each part is preceded by its length, so that no two lists of parts collide. A
+    lone surrogate is hashed like any other text. The first three parts (dialect,
+    tenant, kind) have few values, so their hash is cached.
     """
     digest = _hasher_for(*parts[:3]).copy()
     digest.update(b"".join(map(_length_prefixed, parts[3:])))
@@ -84,7 +84,7 @@ def key_of(*parts: str | bytes) -> bytes:
 
 
 def keys_of(dialect: str, tenant: str, kind: str) -> Callable[[str], bytes]:
-    """What makes keys of ids as `key_of(dialect, tenant, kind, id)` does, for many of them."""
+    """Return a function that does `key_of(dialect, tenant, kind, id)`, faster for many ids."""
     started = _hasher_for(dialect, tenant, kind)
 
     def key(client_id: str) -> bytes:
@@ -105,8 +105,8 @@ def _length_prefixed(part: str | bytes) -> bytes:
     return b"%d:%b" % (len(raw), raw)
 
 
-# The low 62 bits of an id: a random start, then counted, so that ids made in one
-# process rise and never meet, and two processes meet with a chance of 2^-62.
+# The low 62 bits of an id: a counter with a random start. Ids of one process are
+# increasing and unique, and those of two processes collide with a chance of 2^-62.
 _count = itertools.count(int.from_bytes(os.urandom(7), "big")).__next__
 _VERSION = 0x7 << 76
 _VARIANT = 0x2 << 62
@@ -118,7 +118,7 @@ def new_id(now: int) -> bytes:
 
 
 def new_ids(now: int) -> Callable[[], bytes]:
-    """What makes ids as `new_id` does, for many events received at *now*."""
+    """Return a function that does `new_id(now)`, faster for many events."""
     micros = now % 1000
     # rand_a carries the microseconds within the millisecond (RFC 9562, method 3).
     high = ((now // 1000 & 0xFFFFFFFFFFFF) << 80) | _VERSION | (micros << 64)

@@ -1,4 +1,4 @@
-"""The contract of a store, in words that every store is tested against."""
+"""The contract of a store; the contract tests check every store against it."""
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Protocol
@@ -9,7 +9,7 @@ from gateway.record import EventRecord, Outcome
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which records a reader wants; None means any.
+    """Which records to read; None means any.
 
     `since` (inclusive) and `until` (exclusive) bound the time of receipt, in
     microseconds since 1970 UTC. `after` is the last sequence already seen.
@@ -32,62 +32,63 @@ class StoredDocument(msgspec.Struct, frozen=True):
 
 
 class Documents(Protocol):
-    """Keeps the few documents that are not events: the last one put under a name counts."""
+    """Stores documents that are not events; a new document replaces the one of the same name."""
 
     async def get(self, dialect: str, tenant: str, name: str) -> StoredDocument | None:
-        """The document of that name, or None. Raises StoreError."""
+        """Return the document of that name, or None. Raises StoreError."""
 
     async def put(self, dialect: str, tenant: str, name: str, body: str, now: int) -> None:
-        """Keep *body* under that name; return once it is durable. Raises StoreError."""
+        """Store *body* under that name; return when it is durable. Raises StoreError."""
 
     async def names(self, dialect: str, prefix: str) -> Sequence[tuple[str, str]]:
-        """The (tenant, name) of each document whose name begins so. Raises StoreError."""
+        """Return (tenant, name) of each document whose name has the prefix. Raises StoreError."""
 
 
 class Appender(Protocol):
     """What a GroupCommitter writes to: a store or a spool."""
 
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
-        """Keep *records* in one transaction; return once it is durable.
+        """Store *records* in one transaction; return when it is durable.
 
-        Gives an outcome for each record, in order. A record whose key is already
-        kept is a DUPLICATE, within the call too, and the one kept stays as it is;
-        a record without a key never is. All or nothing: on StoreError nothing was
-        kept.
+        Returns an outcome for each record, in order. A record whose key is stored
+        already, or occurs earlier in the call, is a DUPLICATE and does not replace
+        the stored one. A record without a key is never a duplicate. All or nothing:
+        after StoreError nothing is stored.
         """
 
 
 class Reader(Protocol):
-    """Reads what a store holds, beside whoever writes it."""
+    """Reads a store, while it may be written."""
 
     def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
-        """Each selected record with its sequence, in order, as of the start of the reading.
+        """Yield each selected record with its sequence, in order, as of the start of the read.
 
-        Reading never stops a write. Raises StoreError.
+        Reading never blocks a write. Raises StoreError.
         """
 
     async def close(self) -> None:
-        """Give everything back. Safe to call twice."""
+        """Release all resources. Safe to call twice."""
 
 
 class Store(Appender, Documents, Reader, Protocol):
-    """Keeps records for good, numbers them, and says what became of each.
+    """Stores records for good, numbers them, and reports the outcome of each.
 
-    Every text comes back as it went in: any Unicode except lone surrogates in
-    `data`; `type` and `subject` have no NUL either. Sequences rise in the order of
-    commits and are never given twice. Of kind ``rejected`` the newest
-    `max_rejected` are kept; older ones go in the transaction that exceeds it, and
-    their keys are free again.
+    Every text is read back unchanged: any Unicode except lone surrogates in `data`;
+    `type` and `subject` have no NUL either. Sequences increase in the order of
+    commits and are never reused. Of kind ``rejected`` the newest `max_rejected` are
+    kept; the transaction that exceeds this limit evicts the oldest, and their keys
+    are free again.
 
-    The store has one writer; what the event loop runs never waits for the disk.
+    A store has one writer. None of its code that runs on the event loop waits for the
+    disk.
     """
 
     @property
     def evicted(self) -> int:
-        """How many quarantined records have gone to keep within `max_rejected`, since opening."""
+        """How many quarantined records were evicted since opening."""
 
     async def known(self, keys: Collection[bytes]) -> set[bytes]:
-        """Which of *keys* are kept. Raises StoreError where the store cannot be asked."""
+        """Return those of *keys* that are stored. Raises StoreError if the store cannot be read."""
 
     async def probe(self) -> None:
-        """Return if a write would be durable now; raises StoreError otherwise."""
+        """Return if a write would succeed now, else raise StoreError."""

@@ -1,1 +1,1 @@
-"""The one way in: redact, quarantine what is invalid, commit."""
+"""The only path to the store: mask secrets, quarantine invalid events, commit."""

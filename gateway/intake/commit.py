@@ -1,7 +1,7 @@
 """Group commit: many waiting requests, one transaction.
 
-There is no timer and nothing to tune. While one transaction is being written,
-the next one gathers; the busier the gateway, the larger the groups.
+There is no timer and nothing to tune. While one transaction is being written, the
+next group collects requests. So the busier the gateway is, the larger the groups.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from gateway.store import Appender
 
 log = structlog.get_logger()
 
-_TURNS = 32
-"""Turns of the event loop that a group may gather, some microseconds each."""
+_MAX_TURNS = 32
+"""Turns of the event loop for which a group may collect requests, some microseconds each."""
 
 Observe = Callable[[int, float], None]
 
@@ -40,7 +40,10 @@ def _utf8_len(text: str) -> int:
 
 
 class GroupCommitter:
-    """The only writer of an appender."""
+    """Writes the records of concurrent requests to a store or spool, in groups.
+
+    It is the only writer of its target.
+    """
 
     def __init__(
         self,
@@ -50,9 +53,9 @@ class GroupCommitter:
         max_bytes: int,
         observe: Observe | None = None,
     ) -> None:
-        """Write to *target*, holding at most *max_events* or *max_bytes* of text at a time.
+        """Write to *target*; at most *max_events* events and *max_bytes* bytes may wait.
 
-        *observe* is told the size and the seconds of each committed group.
+        *observe* is called with the size and the duration in seconds of each group.
         """
         self._target = target
         self._max_events = max_events
@@ -67,31 +70,31 @@ class GroupCommitter:
 
     @property
     def held_events(self) -> int:
-        """Events that wait for the disk now, those being written included."""
+        """How many events wait for the disk now, including those being written."""
         return self._held_events
 
     def start(self) -> None:
-        """Begin to write; needs a running loop."""
+        """Start writing; needs a running event loop."""
         self._task = asyncio.create_task(self._run(), name="group-committer")
 
     async def close(self) -> None:
-        """Write what still waits, answer everyone, and stop."""
+        """Write what still waits, resolve all waiting requests, and stop."""
         self._closing = True
         self._wake.set()
         if self._task is not None:
             await self._task
 
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
-        """Have *records* committed with whatever else waits; return their outcomes.
+        """Commit *records* together with others that wait; return their outcomes.
 
         Raises:
-            Refusal: OVERLOADED, when too much waits already; nothing was taken.
-            StoreError: the transaction failed; nothing was kept.
+            Refusal: OVERLOADED: too much waits already; nothing was accepted.
+            StoreError: the transaction failed; nothing was stored.
         """
         if not records:
             return ()
         size = sum([_utf8_len(record.data) for record in records])
-        # A request larger than the whole bound still passes when nothing else waits.
+        # A request larger than the limit is still accepted if nothing else waits.
         if self._held_events and (
             self._held_events + len(records) > self._max_events
             or self._held_bytes + size > self._max_bytes
@@ -118,12 +121,12 @@ class GroupCommitter:
                 return
 
     async def _gather(self) -> None:
-        """Let whoever is ready come along: as long as turns of the loop bring more."""
+        """Wait a few turns of the loop, so that concurrent requests join this group."""
         idle = 0
-        for _ in range(_TURNS):
+        for _ in range(_MAX_TURNS):
             waiting = len(self._waiting)
             await asyncio.sleep(0)
-            # One turn without anyone is chance: clients need a moment for their next request.
+            # One turn without a request is normal: clients need a moment to send the next one.
             idle = idle + 1 if len(self._waiting) == waiting else 0
             if idle > 1:
                 return
@@ -134,10 +137,10 @@ class GroupCommitter:
         try:
             outcomes = await self._target.append(records)
         except StoreError as error:
-            self._answer_failure(group, str(error))
+            self._fail_group(group, str(error))
         except Exception as error:
             log.exception("commit_failed_unexpectedly", events=len(records))
-            self._answer_failure(group, repr(error))
+            self._fail_group(group, repr(error))
         else:
             if self._observe is not None:
                 self._observe(len(records), time.perf_counter() - started)
@@ -151,8 +154,8 @@ class GroupCommitter:
             self._held_events -= len(records)
             self._held_bytes -= sum(waiter.size for waiter in group)
 
-    def _answer_failure(self, group: list[_Waiter], message: str) -> None:
+    def _fail_group(self, group: list[_Waiter], message: str) -> None:
         for waiter in group:
             if not waiter.done.done():
-                # One exception each: a shared one would share its traceback.
+                # Each request gets its own exception: a shared one would collect all tracebacks.
                 waiter.done.set_exception(StoreError(message))

@@ -1,8 +1,8 @@
-"""Refused content of known clients, kept as records of kind ``rejected``.
+"""Quarantine: invalid content of known clients, kept as records of kind ``rejected``.
 
-Their `data` is ``{"problems": [{"path", "message"}], "raw": "..."}``. Their key
-hashes the content, so that a client that repeats a refused batch for ever fills
-nothing.
+Their `data` is ``{"problems": [{"path", "message"}], "raw": "..."}``. Their key is a
+hash of the content, so that a client that repeats a refused batch for ever adds only
+one record.
 """
 
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ from gateway.record import EventRecord, Kind, key_of, new_id
 from schemas import Problem
 
 MAX_BODY = 64 * 1024
-"""Bytes kept of a body that is not JSON."""
+"""How many bytes of a body that is not JSON are kept."""
 
 MAX_PROBLEMS = 100
-"""Faults told of one event; one may have as many as it has members."""
+"""How many problems of one event are kept; it may have as many as it has members."""
 
 MAX_EVENT = 1024 * 1024
-"""Bytes kept of an invalid event; the documented limit of a single one."""
+"""How many characters of an invalid event are kept."""
 
 
 def of_event(dialect: str, inbound: Inbound, rejected: Rejected, redactor: Redactor) -> EventRecord:
-    """The record of one element that is no event."""
+    """Return the record of one invalid element."""
     return _record(dialect, inbound, rejected.reason, rejected.problems, rejected.raw, redactor)
 
 
 def of_body(dialect: str, inbound: Inbound, problem: Problem, redactor: Redactor) -> EventRecord:
-    """The record of a body that is not JSON."""
+    """Return the record of a body that is not JSON."""
     raw = inbound.body[:MAX_BODY]
     return _record(dialect, inbound, Reason.NOT_JSON, [problem], raw, redactor)
 
@@ -45,7 +45,7 @@ def _record(
     redactor: Redactor,
 ) -> EventRecord:
     tenant = inbound.tenant.name
-    # What is not UTF-8 shows as \xff and the like: nothing is lost, and it is text.
+    # Bytes that are not UTF-8 become escapes such as \xff, so that nothing is lost.
     text = redactor.redact_raw(dialect, tenant, raw.decode("utf-8", "backslashreplace"))
     data = {"problems": problems[:MAX_PROBLEMS], "raw": text[:MAX_EVENT]}
     return EventRecord(

@@ -1,8 +1,8 @@
-"""What must not be kept: masked before anything is stored, spooled or quarantined.
+"""Masking of secrets, before anything is stored, spooled or quarantined.
 
-Two rules, for default and per tenant: headers of logged API calls, and members
-of any name at any depth. Names match whatever their case. Where no rule applies
-nothing is decoded.
+There are two kinds of rules, by default and per tenant: headers of logged API calls,
+and members at any depth. Names match in any case. If a tenant has no rules, its
+events are not decoded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,11 @@ class Rules(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, headers: Sequence[str], keys: Sequence[str]) -> "Rules":
-        """Rules for names written in any case."""
+        """Make rules from names in any case."""
         return cls(frozenset(map(str.lower, headers)), frozenset(map(str.lower, keys)))
 
     def joined(self, other: "Rules") -> "Rules":
-        """These rules and *other*."""
+        """Return these rules together with *other*."""
         return Rules(self.headers | other.headers, self.keys | other.keys)
 
     def __bool__(self) -> bool:
@@ -37,16 +37,16 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 class Redactor:
-    """Applies the rules of default and of the record's tenant."""
+    """Applies the default rules and those of the record's tenant."""
 
     def __init__(self, default: Rules, tenants: Mapping[tuple[str, str], Rules]) -> None:
-        """*tenants* maps (dialect, tenant) to rules that apply besides those of *default*."""
+        """*tenants* maps (dialect, tenant) to rules that apply in addition to *default*."""
         self._default = default
         self._tenants = {name: default.joined(rules) for name, rules in tenants.items()}
         self.active = bool(default) or any(self._tenants.values())
 
     def redact(self, record: EventRecord) -> EventRecord:
-        """The record with what must not be kept masked; the same one if there is nothing."""
+        """Return the record with its secrets masked, or the same object if it has none."""
         rules = self._rules(record.dialect, record.tenant)
         if not rules:
             return record
@@ -62,7 +62,7 @@ class Redactor:
         )
 
     def redact_raw(self, dialect: str, tenant: str, raw: str) -> str:
-        """Text that was refused, masked; withheld where rules exist but it is no JSON."""
+        """Mask rejected text; withhold it if there are rules and it is not JSON."""
         rules = self._rules(dialect, tenant)
         if not rules:
             return raw
@@ -77,7 +77,7 @@ class Redactor:
 
 
 def _mask_name(name: str, secrets: set[str]) -> str:
-    """A type or a subject, masked where it, or a part between slashes, is one of the secrets."""
+    """Mask a type or subject if it, or a part between slashes, is one of the secrets."""
     if name in secrets:
         return MASK
     for secret in secrets:
@@ -89,7 +89,7 @@ def _mask_name(name: str, secrets: set[str]) -> str:
 
 
 def _masked(text: str, rules: Rules) -> tuple[str, set[str]] | None:
-    """The text with its secrets masked, and those that were text; None where it has none.
+    """Return the text with its secrets masked, and the secrets; None if it has none.
 
     Raises:
         Unreadable: the text is not JSON.
@@ -107,7 +107,7 @@ def _masked(text: str, rules: Rules) -> tuple[str, set[str]] | None:
 
 
 def _mask(document: Any, rules: Rules) -> list[Any]:
-    """Mask in place; return what was masked."""
+    """Mask in place; return the masked values."""
     masked: list[Any] = []
     waiting = [document]
     while waiting:

@@ -1,1 +1,1 @@
-"""What operators see: the listener with probes and metrics, the log, the service manager."""
+"""What operators see: health checks, metrics, logs, and messages to systemd."""

@@ -1,4 +1,4 @@
-"""The operator's listener: is it alive, would it take an event, what has it done."""
+"""The operator's listener: health checks and metrics."""
 
 from collections.abc import Awaitable, Callable
 
@@ -11,7 +11,7 @@ from gateway.ops.metrics import Metrics
 
 
 def ops_app(metrics: Metrics, probe: Callable[[], Awaitable[None]]) -> web.Application:
-    """Answers /livez, /readyz and /metrics; *probe* raises StoreError where a write would fail."""
+    """Answers /livez, /readyz and /metrics; *probe* raises StoreError if a write would fail."""
 
     async def livez(_: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})

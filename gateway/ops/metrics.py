@@ -1,6 +1,6 @@
-"""What is counted, declared once.
+"""The metrics, declared once.
 
-Labels are configured names and closed lists, nothing of clients.
+Labels are configured names and members of closed lists, never text of clients.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ _EVENTS_OF = {
 }
 
 
-class _Tallies(Collector):
-    """Counts of events by dialect and tenant: plain numbers, made metrics when they are read.
+class _EventCounts(Collector):
+    """Counts of events by dialect and tenant, turned into metrics when they are scraped.
 
-    A counter of the client library takes a lock for each increment; here only the
-    event loop's thread counts.
+    A counter of the client library takes a lock for each increment. That is not needed
+    here, because only the event loop's thread counts.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class _Tallies(Collector):
 
     def collect(self) -> Iterable[Metric]:
         for outcome, (name, text) in _EVENTS_OF.items():
-            counts = {who: tally.get(outcome, 0) for who, tally in self.events.items()}
+            counts = {who: by_outcome.get(outcome, 0) for who, by_outcome in self.events.items()}
             yield _family(name, text, counts)
         yield _family(
             "gateway_rejected",
@@ -59,13 +59,13 @@ def _family(name: str, text: str, counts: Mapping[tuple[str, str], int]) -> Metr
 
 
 class Metrics:
-    """The gateway's metrics, in a registry of their own."""
+    """The gateway's metrics, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         new = self.registry
-        self._tallies = _Tallies()
-        new.register(self._tallies)
+        self._counts = _EventCounts()
+        new.register(self._counts)
         self._refused = Counter(
             "gateway_refused", "Requests refused.", (*_WHO, "reason"), registry=new
         )
@@ -98,39 +98,39 @@ class Metrics:
             self._loop_lag.observe(max(0.0, loop.time() - due))
 
     def committed(self, events: int, seconds: float) -> None:
-        """A group was committed."""
+        """Record the size and the duration of a committed group."""
         self._commit_events.observe(events)
         self._commit_seconds.observe(seconds)
 
     def accepted(self, dialect: str, tenant: str, receipt: Receipt, size: int) -> None:
-        """A request succeeded; *size* is its body's, inflated."""
+        """Count a successful request; *size* is that of its body after decompression."""
         who = (dialect, tenant)
-        tallies = self._tallies
-        events = tallies.events.get(who)
+        counts = self._counts
+        events = counts.events.get(who)
         if events is None:
-            events = tallies.events[who] = dict.fromkeys(Outcome, 0)
-            tallies.rejected.setdefault(who, 0)
-            tallies.bytes[who] = 0
+            events = counts.events[who] = dict.fromkeys(Outcome, 0)
+            counts.rejected.setdefault(who, 0)
+            counts.bytes[who] = 0
         for outcome, count in receipt.tally:
             events[outcome] += count
         if receipt.rejected:
-            tallies.rejected[who] += receipt.rejected
-        tallies.bytes[who] += size
+            counts.rejected[who] += receipt.rejected
+        counts.bytes[who] += size
 
     def quarantined(self, dialect: str, tenant: str, events: int) -> None:
-        """A request was refused after its content was quarantined."""
-        rejected = self._tallies.rejected
+        """Count events of a request that was refused after they were quarantined."""
+        rejected = self._counts.rejected
         rejected[dialect, tenant] = rejected.get((dialect, tenant), 0) + events
 
     def refused(self, dialect: str, tenant: str, reason: Reason) -> None:
-        """A request was refused; *tenant* is empty where it is not known."""
+        """Count a refused request; *tenant* is empty if it is unknown."""
         self._refused.labels(dialect, tenant, reason.value).inc()
 
     def drained(self, outcomes: Sequence[Outcome]) -> None:
-        """Spooled events reached the store."""
+        """Count events that moved from the spool to the store."""
         for outcome in set(outcomes):
             self._drained.labels(outcome.value).inc(outcomes.count(outcome))
 
     def watch(self, name: str, meaning: str, read: Callable[[], float]) -> None:
-        """Publish what *read* gives at each scrape as the gauge ``gateway_<name>``."""
+        """Publish what *read* returns at each scrape as the gauge ``gateway_<name>``."""
         Gauge(f"gateway_{name}", meaning, registry=self.registry).set_function(read)

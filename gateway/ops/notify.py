@@ -1,11 +1,11 @@
-"""Tells systemd how the service is doing, by the protocol of sd_notify(3)."""
+"""Messages to systemd, by the protocol of sd_notify(3)."""
 
 import os
 import socket
 
 
 def notify(state: str) -> None:
-    """Send *state* (``READY=1``) to the service manager, if one listens."""
+    """Send *state* (for example ``READY=1``) to systemd, if it listens."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

@@ -1,10 +1,10 @@
 """The one place that opens SQLite for writing.
 
 Durable means WAL with ``synchronous=FULL``: every commit is fsynced before it
-returns. There is one read-write connection per file, held to by a lock, on a
-thread of its own, and readers open the file read-only: whoever writes knows in
-memory what is in the file, and SQLite before 3.51.3 can corrupt a WAL that two
-connections checkpoint at once.
+returns. Each file has one read-write connection, on a separate thread, and
+a lock that excludes other writers. Readers open the file read-only. There are two
+reasons: the writer keeps in memory what is in the file, and SQLite before 3.51.3 can
+corrupt a WAL that two connections checkpoint at the same time.
 """
 
 import fcntl
@@ -21,7 +21,7 @@ from gateway.stores.executor import SerialExecutor
 T = TypeVar("T")
 
 BUSY_SECONDS = 0.5
-"""How long a write waits for another process's lock; agents give up after three seconds."""
+"""How long a write waits for the lock of another process; agents wait three seconds."""
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -34,7 +34,7 @@ _PRAGMAS = (
 
 
 class Database:
-    """The read-write connection of one file, and the thread that alone uses it."""
+    """The read-write connection of one file, and the only thread that uses it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""Documents that an operator keeps as files, before those that the store keeps."""
+"""Documents from an operator's files, with the store for all others."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,10 @@ from gateway.store import Documents, StoredDocument
 
 
 class FolderDocuments:
-    """Gives files for some names, and leaves the rest to *fallback*.
+    """Reads documents with certain names from files, and leaves the others to *fallback*.
 
-    A name that begins with a folder's prefix is ``<rest>.json`` in that folder,
-    read anew each time: an edit counts at once.
+    A name that starts with a folder's prefix is ``<rest>.json`` in that folder. The
+    file is read each time, so that an edit has effect at once.
     """
 
     def __init__(self, fallback: Documents, folders: Mapping[tuple[str, str], Path]) -> None:
@@ -33,7 +33,7 @@ class FolderDocuments:
 
 
 def _read(folder: Path, name: str) -> StoredDocument | None:
-    # Names come from paths of requests, one decoded segment: a slash would leave the folder.
+    # Names come from request paths: one with a slash could lead out of the folder.
     if not name or "/" in name or "\0" in name:
         return None
     path = folder / f"{name}.json"

@@ -1,17 +1,17 @@
-"""Which keys a store holds, at a cost that does not grow with their number.
+"""Which keys a store has, at a cost that does not grow with their number.
 
-A unique index over random keys dirties a page a row, and the more rows there
-are, the colder those pages. So keys are kept as a log-structured index:
+A unique index over random keys changes one page for each row, and the more rows there
+are, the less likely that page is cached. So keys are kept in a log-structured index:
 
-* The newest ones are a set in memory, found again at start in the events.
-* When there are enough of them they become a *run*, written once, a slice with
-  each commit. A run is 256 rows, one for each first byte of a key; a row holds
-  its keys one behind the other.
-* A Bloom filter in memory says which runs may hold a key. It is sliced by bit:
-  each slot is a word with a bit for each of 64 runs, so one look asks them all.
+* The newest keys are a set in memory. At start they are read from the events.
+* When the set is full, its keys become a *run*. A run is 256 rows, one for each first
+  byte of a key, and a row is its keys concatenated. It is written once, in slices, one
+  with each commit.
+* A Bloom filter in memory says which runs may contain a key. Each of its slots is a word
+  with one bit for each of 64 runs, so that one lookup covers them all.
 
-Nearly every new key is settled by the set and the filter alone. All methods run
-on the thread of the database's connection.
+For nearly all new keys the set and the filter suffice. All methods run on the thread of
+the database's connection.
 """
 
 import sqlite3
@@ -25,12 +25,12 @@ RUN_KEYS = 1 << 18
 _BUCKETS = 256
 _WIDTH = 16
 _SLICE = RUN_KEYS // _BUCKETS // 2
-"""New keys between two slices: a run is whole well before the next one begins."""
+"""New keys between two slices, so that a run is complete well before the next one starts."""
 
 _SLOTS = 1 << 22
 _MASK = _SLOTS - 1
 _SHIFT = 22
-"""Four slots a key of 16 for each key: one key in 400 is suspected in a run that lacks it."""
+"""A key uses four slots; one key in 400 is a false positive in a run."""
 
 _RUNS_A_FILTER = 64
 _WARM_BUCKETS = 20
@@ -44,13 +44,13 @@ _ADD = "INSERT INTO key_run (run, bucket, keys) VALUES (?, ?, ?)"
 
 
 class BloomFilter:
-    """Suspects, for up to 64 runs at once, which of them hold a key: 32 MB."""
+    """Says which of up to 64 runs may contain a key; takes 32 MB."""
 
     def __init__(self) -> None:
         self._slots = array("Q", bytes(8 * _SLOTS))
 
     def add(self, run: int, keys: Iterable[bytes]) -> None:
-        """Remember *keys* as held by *run*, from 0 to 63."""
+        """Add *keys* of *run*, a number from 0 to 63."""
         slots, bit = self._slots, 1 << run
         for a, b in iter_unpack("<QQ", b"".join(keys)):
             slots[a & _MASK] |= bit
@@ -59,7 +59,7 @@ class BloomFilter:
             slots[b >> _SHIFT & _MASK] |= bit
 
     def candidate_runs(self, keys: Sequence[bytes]) -> list[int]:
-        """For each key, the runs that may hold it, as a set of bits."""
+        """Return for each key the runs that may contain it, as a set of bits."""
         slots = self._slots
         return [
             slots[a & _MASK]
@@ -89,18 +89,18 @@ class _Recent:
 
 
 class KeyIndex:
-    """The keys of all events but quarantined ones.
+    """The keys of all events except quarantined ones.
 
-    What `add` and `seal` write belongs to the caller's transaction; after its
-    commit the caller says `committed`, after a rollback nothing.
+    `seal` writes within the caller's transaction. After its commit the caller calls
+    `committed`; after a rollback it calls nothing.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        """Know again what *db* holds; the filters fill by `warm`."""
+        """Load the newest keys from *db*; `warm` fills the filters later."""
         self._sealed = [run for (run,) in db.execute("SELECT run FROM sealed_run ORDER BY run")]
         [(self._sealed_seq,)] = db.execute("SELECT coalesce(max(last_seq), 0) FROM sealed_run")
         self._filters = [BloomFilter() for _ in range(0, len(self._sealed), _RUNS_A_FILTER)]
-        # Runs whose filter is not filled yet are asked directly.
+        # Runs that are not in a filter yet are searched directly.
         self._cold = list(self._sealed)
         self._warmed_to = 0
         self._recent = _Recent()
@@ -117,7 +117,7 @@ class KeyIndex:
         return bool(self._cold)
 
     def held(self, db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
-        """Which of *keys* are held."""
+        """Return those of *keys* that the store has."""
         found = self._recent.held(keys)
         if self._sealing is not None:
             found |= self._sealing.held(keys)
@@ -139,17 +139,17 @@ class KeyIndex:
 
     def _in_run(self, db: sqlite3.Connection, key: bytes, run: int) -> bool:
         row = db.execute(_BUCKET, (run, key[0])).fetchone()
-        if row is None:  # of a run that is being written
+        if row is None:  # a slice that is not written yet
             return False
         keys: bytes = row[0]
         at = keys.find(key)
-        # What is found may begin within one key and end in the next.
+        # A match may start within one key and end in the next.
         while at % _WIDTH and at >= 0:
             at = keys.find(key, at + 1)
         return at >= 0
 
     def seal(self, db: sqlite3.Connection) -> None:
-        """Write as much of the run that is being written as new keys have made due."""
+        """Write the slices of the current run that are due after this many new keys."""
         self._written = 0
         sealing = self._sealing
         if sealing is None:
@@ -157,7 +157,7 @@ class KeyIndex:
         run, first = len(self._sealed), self._next_bucket
         due = min(self._since_slice // _SLICE, _BUCKETS - first)
         if due and first == 0:
-            # A run that a crash left unfinished is begun again.
+            # Start again if a crash left this run incomplete.
             db.execute("DELETE FROM key_run WHERE run = ?", (run,))
         buckets = enumerate(sealing.buckets[first : first + due], start=first)
         db.executemany(_ADD, [(run, at, b"".join(keys)) for at, keys in buckets])
@@ -166,7 +166,7 @@ class KeyIndex:
         self._written = due
 
     def committed(self, keys: Sequence[bytes], last_seq: int) -> None:
-        """The transaction of *keys*, of events up to *last_seq*, and of `seal` is durable."""
+        """Add *keys*, of events up to *last_seq*, after the transaction with `seal` is durable."""
         if self._sealing is not None and self._written:
             self._slices_written(self._sealing, self._written)
         self._recent.add(keys)
@@ -190,7 +190,7 @@ class KeyIndex:
             self._next_bucket = 0
 
     def warm(self, db: sqlite3.Connection) -> None:
-        """Fill the filters with some more of the keys that were sealed before the start."""
+        """Add some more keys of earlier runs to the filters."""
         if not self._cold:
             return
         run, first = self._cold[0], self._warmed_to

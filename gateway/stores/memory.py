@@ -1,6 +1,6 @@
-"""A store in memory: the fake of every test, and nothing for production.
+"""A store in memory, for tests.
 
-It keeps the contract in full except durability, and forgets everything at exit.
+It fulfils the whole contract except durability: it forgets everything at exit.
 """
 
 from collections.abc import AsyncGenerator, Collection, Sequence
@@ -36,8 +36,8 @@ class MemoryStore:
         if record.kind == Kind.REJECTED:
             self._rejected.append(sequence)
             while len(self._rejected) > self._max_rejected:
-                gone = self._events.pop(self._rejected.pop(0))
-                self._keys.discard(gone.key or b"")
+                evicted = self._events.pop(self._rejected.pop(0))
+                self._keys.discard(evicted.key or b"")
                 self.evicted += 1
         return Outcome.STORED
 

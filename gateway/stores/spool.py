@@ -1,8 +1,8 @@
-"""A durable queue on the local disk, for events that are to reach the store later.
+"""The spool: a durable queue on the local disk, for events that go to the store later.
 
-The spool is an SQLite file of its own, written with the same care as the store:
-what `append` returned for survives a crash. It drains by itself, oldest first,
-and a record leaves it only after the store has committed it.
+The spool is a separate SQLite file with the durability of the store: when `append` has
+returned, the records survive a crash. It drains by itself, oldest records first. A record
+is deleted from the spool only after the store has committed it.
 """
 
 import asyncio
@@ -36,15 +36,15 @@ _DROP = "DELETE FROM spooled WHERE seq <= ?"
 
 _CHUNK = 500
 _PAUSE = 0.25
-"""Seconds between tries while the store is away: the spool drains within a second of its return."""
+"""Seconds between attempts while the store is unavailable."""
 
-# A record's time may be an Instant, an int of a class of its own, which msgspec asks about.
+# A record's time may be an Instant, a subclass of int, for which msgspec calls enc_hook.
 _ENCODE = msgspec.msgpack.Encoder(enc_hook=int).encode
 _DECODE = msgspec.msgpack.Decoder(EventRecord).decode
 
 
 class Spool:
-    """Holds records until *target*, the store, has them."""
+    """Keeps records until the store has them."""
 
     def __init__(self, database: Database, keys: set[bytes], depth: int, max_events: int) -> None:
         self._database = database
@@ -57,16 +57,16 @@ class Spool:
         self._task: asyncio.Task[None] | None = None
 
     def known(self, keys: Collection[bytes]) -> set[bytes]:
-        """Which of *keys* wait here."""
+        """Return those of *keys* that are in the spool."""
         return self._keys.intersection(keys) if self._keys else set()
 
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
-        """Keep *records* until the store has them; return once they are durable.
+        """Keep *records* until the store has them; return when they are durable.
 
-        Outcomes are QUEUED, or DUPLICATE for a key that waits here already.
+        Outcomes are QUEUED, or DUPLICATE for a key that is in the spool already.
 
         Raises:
-            StoreError: the disk refused, or the spool holds its limit; nothing was kept.
+            StoreError: the write failed, or the spool is full; nothing was kept.
         """
         if self.depth + len(records) > self._max_events:
             raise StoreError("The spool is full.")
@@ -80,28 +80,28 @@ class Spool:
         return outcomes
 
     def start(self, target: Appender, drained: Callable[[Sequence[Outcome]], None]) -> None:
-        """Begin to drain into *target*; *drained* is told what became of each record."""
+        """Start draining into *target*; *drained* is called with the outcomes."""
         self._task = asyncio.create_task(self._drain(target, drained), name="spool-drain")
 
     async def _drain(self, target: Appender, drained: Callable[[Sequence[Outcome]], None]) -> None:
-        away = False
+        unavailable = False
         while True:
             await self._filled.wait()
             try:
                 moved = await self._move(target, drained)
             except (StoreError, Refusal) as error:
-                if not away:
+                if not unavailable:
                     log.warning("spool_waits_for_store", depth=self.depth, error=str(error))
-                away = True
+                unavailable = True
                 await asyncio.sleep(_PAUSE)
                 continue
             except Exception:
                 log.exception("spool_drain_failed", depth=self.depth)
                 await asyncio.sleep(_PAUSE)
                 continue
-            if away and moved:
+            if unavailable and moved:
                 log.info("spool_drains", depth=self.depth)
-                away = False
+                unavailable = False
             if not moved and not self.depth:
                 self._filled.clear()
 
@@ -119,7 +119,7 @@ class Spool:
         return len(rows)
 
     async def probe(self) -> None:
-        """Return if an event could be queued now; raises StoreError otherwise."""
+        """Return if an event could be queued now, else raise StoreError."""
         if self.depth >= self._max_events:
             raise StoreError("The spool is full.")
         await self._database.run(
@@ -127,7 +127,7 @@ class Spool:
         )
 
     async def close(self) -> None:
-        """Stop draining and close the file; what is left waits for the next start."""
+        """Stop draining and close the file; the rest is drained after the next start."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -147,10 +147,10 @@ def _append(db: sqlite3.Connection, records: Sequence[EventRecord]) -> list[Outc
 
 
 def _with_key(record: EventRecord) -> EventRecord:
-    """The record with a key of its own where it had none.
+    """Return the record, with a new key if it had none.
 
-    A stop between the store's commit and the spool's drains it twice; the store
-    then knows it again.
+    If the process dies after the store's commit but before the spool's delete, the
+    record is sent again. Its key then makes it a duplicate.
     """
     if record.key is not None:
         return record
@@ -158,7 +158,7 @@ def _with_key(record: EventRecord) -> EventRecord:
 
 
 async def open_spool(path: Path, max_events: int) -> Spool:
-    """Open the spool at *path*, made if absent, with what a former run left in it.
+    """Open the spool at *path*, with the records of an earlier run; create it if absent.
 
     Raises:
         StoreError: the file cannot be opened.

@@ -28,7 +28,7 @@ _APPEND = insert_statements(
 _STREAMS = "SELECT dialect, tenant, kind, id FROM stream"
 _NEW_STREAM = "INSERT INTO stream (dialect, tenant, kind) VALUES (?, ?, ?)"
 _LAST = "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT seq FROM trimmed))"
-# The newest max_rejected stay; older ones go.
+# All but the newest max_rejected.
 _EXCESS = "SELECT seq FROM quarantine ORDER BY seq DESC LIMIT -1 OFFSET ?"
 _PAGE = 500
 _PREFIX = "sqlite:///"
@@ -42,7 +42,7 @@ def migrations() -> list[str]:
 
 
 class SqliteStore:
-    """Keeps records in the table ``event``, and knows their keys by a `KeyIndex`."""
+    """Keeps records in the table ``event``, and their keys in a `KeyIndex`."""
 
     def __init__(
         self,
@@ -113,31 +113,31 @@ class SqliteStore:
         keys: Sequence[bytes],
         rejected: Sequence[tuple[int, bytes | None]],
     ) -> None:
-        gone = 0
+        evicted = 0
 
         def work() -> None:
-            nonlocal gone
+            nonlocal evicted
             insert_many(db, _APPEND, values, _COLUMNS)
             if rejected:
-                gone = self._quarantine(db, rejected)
+                evicted = self._quarantine(db, rejected)
             self._keys.seal(db)
 
         in_transaction(db, work)
         self._last += len(values) // _COLUMNS
         self._keys.committed(keys, self._last)
-        self.evicted += gone
+        self.evicted += evicted
 
     def _split_duplicates(
         self, db: sqlite3.Connection, records: Sequence[EventRecord]
     ) -> tuple[Sequence[int], list[Outcome]]:
-        """The places of the records to keep, and the outcome of each record."""
+        """Return the indexes of the records to insert, and the outcome of each record."""
         outcomes = [Outcome.STORED] * len(records)
         keys = [record.key for record in records if record.key is not None]
         held = self._keys.held(db, keys)
-        aside = [r.key for r in records if r.kind == Kind.REJECTED and r.key is not None]
-        if aside:
-            held |= _quarantined(db, aside)
-        # Nothing is held, and no key stands here twice: nearly always.
+        rejected = [r.key for r in records if r.kind == Kind.REJECTED and r.key is not None]
+        if rejected:
+            held |= _quarantined(db, rejected)
+        # The usual case: no key is stored, and none occurs twice in the call.
         if not held and len(set(keys)) == len(keys):
             return range(len(records)), outcomes
         fresh: list[int] = []
@@ -185,7 +185,7 @@ class SqliteStore:
         await self._database.run(work)
 
     async def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
-        # A connection of its own: documents do not wait for a long reading.
+        # A separate connection: documents do not wait for a long read.
         reader = await open_sqlite_reader(self._path)
         try:
             async for found in reader.read(wanted):
@@ -210,7 +210,7 @@ class SqliteStore:
         return await self._reader.names(dialect, prefix)
 
     async def close(self) -> None:
-        # A task of its own: who gives up waiting does not change the order.
+        # A separate task: a cancelled caller does not change the order of closing.
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(), name="close-store")
         await asyncio.shield(self._closing)
@@ -251,7 +251,9 @@ def files_of(url: str) -> Sequence[Path]:
 
 
 async def open_store(url: str, max_rejected: int) -> SqliteStore:
-    """Open the store at *url*, made if absent, keeping at most *max_rejected* quarantined records.
+    """Open the store at *url*, keeping at most *max_rejected* quarantined records.
+
+    Creates it if absent.
 
     Raises:
         StoreError: the file cannot be opened or has a newer schema.
