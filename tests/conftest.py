@@ -1,5 +1,6 @@
 """What tests share: a real gateway on real sockets, in this process or in one of its own."""
 
+import contextlib
 import copy
 import json
 import os
@@ -8,16 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from click.testing import CliRunner, Result
 
 from gateway.adapters import ADAPTERS
 from gateway.app import Gateway
 from gateway.checks import dialects, validate
+from gateway.cli import main
 from gateway.config import resolve
 from gateway.export import cloudevent
 from gateway.store import Selection
@@ -155,6 +159,15 @@ async def gateway(running: Callable[..., Any]) -> AsyncIterator[Running]:
         yield started
 
 
+def command(*arguments: str, cwd: Path, **environment: str) -> Result:
+    """Run the command line ``gateway`` in *cwd*, within this process.
+
+    On a thread of its own, because a command starts an event loop and a test may be in one.
+    """
+    with contextlib.chdir(cwd), ThreadPoolExecutor(1) as thread:
+        return thread.submit(CliRunner().invoke, main, arguments, env=environment).result()
+
+
 class Process:
     """The real ``gateway serve`` as a process of its own, on ports that it chose."""
 
@@ -203,14 +216,9 @@ class Process:
         return self.signal(signal.SIGTERM)
 
     def export(self, *options: str) -> list[dict[str, Any]]:
-        """What ``gateway export`` writes."""
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway", "export", "--config", str(self.config), *options],
-            cwd=self.folder,
-            capture_output=True,
-            check=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
+        """What ``gateway export`` writes, run in this process: another would start for a second."""
+        done = command("export", "--config", str(self.config), *options, cwd=self.folder)
+        assert done.exit_code == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def kill_if_running(self) -> None:

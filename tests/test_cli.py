@@ -1,4 +1,4 @@
-"""The command line, as processes of its own."""
+"""The command line: in this process, and as a process where that makes a difference."""
 
 import hashlib
 import json
@@ -13,14 +13,14 @@ import pytest
 
 from gateway import __version__
 from gateway.stores.sqlite import open_store
-from tests.conftest import PROCESS_CONFIG, ROOT
+from tests.conftest import PROCESS_CONFIG, ROOT, command
 from tests.records import closing, make_record, make_rejected
 
 DAY = 86_400_000_000
 
 
-def command(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run ``gateway`` and return how it went."""
+def process(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """Run ``gateway`` as a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "gateway", *arguments],
         cwd=cwd,
@@ -28,7 +28,7 @@ def command(*arguments: str, cwd: Path, **environment: str) -> "subprocess.Compl
         text=True,
         timeout=50,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
 
@@ -58,7 +58,7 @@ async def filled(folder: Path) -> Path:
 def test_check_says_ok_and_counts_the_tenants(folder):
     done = command("check", "--config", "config.toml", cwd=folder)
 
-    assert [0, ""] == [done.returncode, done.stdout]
+    assert [0, ""] == [done.exit_code, done.stdout]
     assert "config.toml: OK, 4 tenants" == done.stderr.strip()
 
 
@@ -67,7 +67,7 @@ def test_check_reports_every_problem_with_file_path_and_nearest_name_and_exits_7
     (folder / "bad.toml").write_text(bad)
     done = command("check", "-c", "bad.toml", cwd=folder)
 
-    assert [78, ""] == [done.returncode, done.stdout]
+    assert [78, ""] == [done.exit_code, done.stdout]
     assert [
         "bad.toml: device.tenant: Unknown option; did you mean 'tenants'?",
         "bad.toml: server.listne: Unknown option; did you mean 'listen'?",
@@ -87,14 +87,14 @@ def test_check_reports_an_unreadable_token_folder(folder):
     done = command("check", "-c", "bad.toml", cwd=folder)
 
     assert "bad.toml: logspace.spaces_directory: spaces: old.space is not UTF-8.\n" == done.stderr
-    assert 78 == done.returncode
+    assert 78 == done.exit_code
 
 
 @pytest.mark.parametrize("name", ["check", "serve", "export"])
 def test_every_command_reports_a_file_that_is_not_there(folder, name):
     done = command(name, "-c", "absent.toml", cwd=folder)
 
-    assert 78 == done.returncode
+    assert 78 == done.exit_code
     assert "absent.toml: No such file or directory" == done.stderr.strip()
 
 
@@ -102,7 +102,7 @@ def test_a_file_that_is_not_toml_is_reported_with_its_line(folder):
     (folder / "bad.toml").write_text("[server]\nlisten = \n")
     done = command("check", "-c", "bad.toml", cwd=folder)
 
-    assert 78 == done.returncode
+    assert 78 == done.exit_code
     assert "bad.toml: Not TOML:" in done.stderr
     assert "line 2" in done.stderr
 
@@ -110,8 +110,8 @@ def test_a_file_that_is_not_toml_is_reported_with_its_line(folder):
 def test_the_configuration_path_may_come_from_the_environment(folder):
     (folder / "config.toml").rename(folder / "other.toml")
 
-    assert 0 == command("check", cwd=folder, GATEWAY_CONFIG="other.toml").returncode
-    assert 78 == command("check", cwd=folder).returncode
+    assert 0 == command("check", cwd=folder, GATEWAY_CONFIG="other.toml").exit_code
+    assert 78 == command("check", cwd=folder).exit_code
 
 
 def test_token_prints_64_characters_and_their_digest(tmp_path):
@@ -131,7 +131,7 @@ def test_the_command_line_has_version_and_help(tmp_path):
 
 def exported(folder: Path, *options: str) -> list[dict[str, Any]]:
     done = command("export", *options, cwd=folder)
-    assert [0, ""] == [done.returncode, done.stderr]
+    assert [0, ""] == [done.exit_code, done.stderr]
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -177,7 +177,7 @@ def test_export_continues_after_a_sequence(filled):
 def test_export_refuses_invalid_options(filled, options):
     done = command("export", *options, cwd=filled)
 
-    assert [2, ""] == [done.returncode, done.stdout]
+    assert [2, ""] == [done.exit_code, done.stdout]
     assert "Traceback" not in done.stderr
     assert options[0] in done.stderr
 
@@ -185,7 +185,7 @@ def test_export_refuses_invalid_options(filled, options):
 def test_export_without_a_store_says_so_and_exits_69(folder):
     done = command("export", cwd=folder)
 
-    assert [69, ""] == [done.returncode, done.stdout]
+    assert [69, ""] == [done.exit_code, done.stdout]
     assert "events.db" in done.stderr
     assert 1 == len(done.stderr.splitlines())
     assert not (folder / "events.db").exists()
@@ -196,8 +196,17 @@ def test_export_of_a_store_in_memory_is_an_error(folder):
         config.write('[store]\nurl = "memory:"\n')
 
     done = command("export", cwd=folder)
-    assert 69 == done.returncode
+    assert 69 == done.exit_code
     assert "memory: can only be read by the gateway that holds it." in done.stderr
+
+
+def test_a_process_ends_with_the_status_and_the_words_of_its_command(folder):
+    good, bad = (process("check", "-c", name, cwd=folder) for name in ("config.toml", "absent"))
+
+    assert (0, "") == (good.returncode, good.stdout)
+    assert "config.toml: OK, 4 tenants\n" == good.stderr
+    assert (78, "") == (bad.returncode, bad.stdout)
+    assert "absent: No such file or directory\n" == bad.stderr
 
 
 @pytest.fixture
@@ -246,7 +255,7 @@ def test_serve_reports_an_unavailable_resource_in_one_line_and_exits_69(
     folder: Path, spoil: Callable[[Path], str]
 ):
     why = spoil(folder)
-    done = command("serve", cwd=folder)
+    done = process("serve", cwd=folder)
 
     assert 69 == done.returncode
     assert why in done.stderr.splitlines()[-1]

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Process
 from tests.system.wire import (
     DEVICE,
     LOGSPACE,
@@ -53,84 +52,74 @@ def case(request: pytest.FixtureRequest) -> Case:
     return Case(request.param)
 
 
-def started(process: Process, on_invalid: str) -> Process:
-    process.config.write_text(
-        f'{process.config.read_text()}\n[ingest]\non_invalid = "{on_invalid}"\n'
-    )
-    return process.start()
-
-
 def errors(answer: Answer) -> list[dict[str, Any]]:
     """The faults that an answer names, in either dialect's words."""
     return answer.json.get("errors") or answer.json["parameters"]["errors"]
 
 
-async def test_one_bad_event_of_a_hundred_is_quarantined_and_the_others_are_stored(process, case):
-    answer = await ask(process.start().url, case.batch)
+async def test_one_bad_event_of_a_hundred_is_quarantined_and_the_others_are_stored(gateway, case):
+    answer = await ask(gateway.url, case.batch)
 
     assert case.success == answer.status
     assert "1" == answer.headers["gateway-rejected"]
-    [rejected] = process.export("--kind", "rejected")
+    [rejected] = await gateway.events(kind="rejected")
     assert "invalid" == rejected["type"]
     assert case.path in [problem["path"] for problem in rejected["data"]["problems"]]
     assert case.bad == json.loads(rejected["data"]["raw"])
-    stored = [event for event in process.export() if event["kind"] != "rejected"]
+    stored = [event for event in await gateway.events() if event["kind"] != "rejected"]
     assert case.names == list(map(name_of, stored))
 
 
-async def test_refuse_stores_nothing_of_a_batch_with_one_bad_event(process, case):
-    answer = await ask(started(process, "refuse").url, case.batch)
+async def test_refuse_stores_nothing_of_a_batch_with_one_bad_event(running, case):
+    async with running({"ingest": {"on_invalid": "refuse"}}) as gateway:
+        answer = await ask(gateway.url, case.batch)
 
-    assert 400 == answer.status
-    assert f"[41].{case.path}" in [error["path"] for error in errors(answer)]
-    assert [] == process.export()
+        assert 400 == answer.status
+        assert f"[41].{case.path}" in [error["path"] for error in errors(answer)]
+        assert [] == await gateway.events()
 
 
-async def test_a_batch_of_invalid_events_is_refused_and_quarantined_once(process, case):
-    process.start()
+async def test_a_batch_of_invalid_events_is_refused_and_quarantined_once(gateway, case):
     for _ in range(3):
-        answer = await ask(process.url, case.bad_alone)
+        answer = await ask(gateway.url, case.bad_alone)
         assert 400 == answer.status
         assert {f"[0].{case.path}", "[1]"} <= {error["path"] for error in errors(answer)}
 
-    assert ["invalid", "invalid"] == [event["type"] for event in process.export()]
+    assert ["invalid", "invalid"] == [event["type"] for event in await gateway.events()]
 
 
-async def test_accept_quarantines_a_batch_of_invalid_events_and_succeeds(process, case):
-    answer = await ask(started(process, "accept").url, case.bad_alone)
+async def test_accept_quarantines_a_batch_of_invalid_events_and_succeeds(running, case):
+    async with running({"ingest": {"on_invalid": "accept"}}) as gateway:
+        answer = await ask(gateway.url, case.bad_alone)
 
-    assert case.success == answer.status
-    assert "2" == answer.headers["gateway-rejected"]
-    assert 2 == len(process.export("--kind", "rejected"))
-
-
-async def test_an_empty_batch_succeeds_without_storing_anything(process, case):
-    for on_invalid in ("refuse", "accept"):
-        answer = await ask(started(process, on_invalid).url, case.request([]))
         assert case.success == answer.status
-        process.config.write_text(process.config.read_text().replace("[ingest]", "[log]"))
-        process.stop()
-        process.config.write_text(process.config.read_text().partition("[log]")[0])
-
-    assert [] == process.export()
+        assert "2" == answer.headers["gateway-rejected"]
+        assert 2 == len(await gateway.events(kind="rejected"))
 
 
-async def test_a_body_that_is_not_json_is_refused_and_quarantined_unchanged(process, case):
+@pytest.mark.parametrize("on_invalid", ["refuse", "quarantine", "accept"])
+async def test_an_empty_batch_succeeds_without_storing_anything(running, case, on_invalid):
+    async with running({"ingest": {"on_invalid": on_invalid}}) as gateway:
+        assert case.success == (await ask(gateway.url, case.request([]))).status
+        assert [] == await gateway.events()
+
+
+async def test_a_body_that_is_not_json_is_refused_and_quarantined_unchanged(gateway, case):
     body = case.request(b'[{"a": tru}\xff\x00]')
     for _ in range(2):
-        assert 400 == (await ask(process.url or process.start().url, body)).status
+        assert 400 == (await ask(gateway.url, body)).status
 
-    [kept] = process.export()
+    [kept] = await gateway.events()
     assert "not_json" == kept["type"]
     assert '[{"a": tru}\\xff\x00]' == kept["data"]["raw"]
 
 
-async def test_an_invalid_device_event_is_refused_and_quarantined(process):
+async def test_an_invalid_device_event_is_refused_and_quarantined(gateway):
     event = {**device_event("x"), "severity": 9}
     path = "/rest/v1/api/tenants/T1/devices/D1/events"
-    answer = await ask(process.start().url, Request("POST", path, DEVICE, event))
+    answer = await ask(gateway.url, Request("POST", path, DEVICE, event))
 
     assert [400, 6] == [answer.status, answer.json["error"]]
     assert "severity" in answer.json["message"]
-    [kept] = process.export("--kind", "rejected", "--dialect", "device")
+    [kept] = await gateway.events(kind="rejected", dialect="device")
     assert event == json.loads(kept["data"]["raw"])
