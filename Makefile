@@ -31,6 +31,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/test_any.py
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks

@@ -98,7 +98,9 @@ class Timestamp(click.ParamType[int]):
 
     name = "TIME"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
         text = str(value)
         try:
             return times.microseconds(text if "T" in text else f"{text}T00:00:00Z")
@@ -121,7 +123,7 @@ class Timestamp(click.ParamType[int]):
     help="Only what follows this sequence.",
 )
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N records.")
-def export(path: Path, **wanted: Any) -> None:
+def export(path: Path, **wanted: Any) -> None:  # Any: the options above, by name
     """Write stored records as CloudEvents 1.0, one JSON object a line.
 
     Reads the store beside a gateway that runs.

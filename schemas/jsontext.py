@@ -152,10 +152,10 @@ def _skip_element(text: str, at: int) -> int:
 def loads(
     text: bytes,
     *,
-    constants: Callable[[str], Any] | None = None,
+    constants: Callable[[str], object] | None = None,
     max_depth: int | None = MAX_DEPTH,
     finite: bool = False,
-) -> Any:
+) -> Any:  # Any: JSON
     """Decode one JSON document; the last of a repeated member counts.
 
     Integers keep every digit, up to the 4300 that Python can read.
@@ -218,7 +218,7 @@ def _sentence(error: ValueError) -> str:
     return f"Not JSON: {error}"
 
 
-def quoted(node: Any) -> Any:
+def quoted(node: object) -> object:
     """The document with numbers that JSON has no word for as the strings that name them."""
     if isinstance(node, dict):
         return {name: quoted(value) for name, value in node.items()}
@@ -229,7 +229,7 @@ def quoted(node: Any) -> Any:
     return node
 
 
-def dumps(document: Any) -> str:
+def dumps(document: object) -> str:
     """Write a decoded document as compact JSON text; infinities and NaN are quoted.
 
     Raises:
@@ -263,7 +263,7 @@ def may_overflow(text: bytes) -> bool:
     return _HUGE.search(text) is not None
 
 
-def canonical(document: Any, *, strict: bool = False) -> bytes:
+def canonical(document: object, *, strict: bool = False) -> bytes:
     """Write a decoded document so that equal ones give equal bytes.
 
     Members are sorted, arrays are not; ``1``, ``1.0`` and ``true`` differ, and

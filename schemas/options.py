@@ -69,7 +69,7 @@ class Count(fields.Integer):
 class Choice(fields.Field[T]):
     """One of some words: those of a ``Literal[...]`` type."""
 
-    def __init__(self, literal: Any) -> None:  # no type describes the value `Literal[...]`
+    def __init__(self, literal: Any) -> None:  # Any: no type describes the value Literal[...]
         words = get_args(literal)
         error = f"Not one of: {', '.join(words)}."
         super().__init__(validate=validate.OneOf(words, error=error))

@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 from gateway.errors import StoreError
@@ -56,7 +56,7 @@ class Database:
         Raises:
             StoreError: SQLite could not do it (locked, full, unreadable, closed).
         """
-        if self._executor.closed:
+        if self._executor.closed or self._connection is None:
             raise StoreError(f"{self._path}: closed")
         try:
             return await self._executor.run(work, self._connection)
@@ -165,7 +165,7 @@ def in_transaction(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
     return result
 
 
-def placeholders(values: Sequence[Any]) -> str:
+def placeholders(values: Sequence[object]) -> str:
     """As many question marks as *values*, for an IN list."""
     return ",".join("?" * len(values))
 
@@ -185,7 +185,7 @@ def insert_statements(table: str, columns: int) -> dict[int, str]:
 
 
 def insert_many(
-    connection: sqlite3.Connection, sizes: dict[int, str], values: Sequence[Any], columns: int
+    connection: sqlite3.Connection, sizes: dict[int, str], values: Sequence[object], columns: int
 ) -> None:
     """Insert *values*, row after row, by the fewest of the *sizes* of statements."""
     at = 0

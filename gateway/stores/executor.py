@@ -5,9 +5,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _Job = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
@@ -32,7 +33,7 @@ class SerialExecutor:
         """Whether `close` was called: nothing more can be run."""
         return self._closed
 
-    async def run(self, function: Callable[..., T], *args: Any) -> T:
+    async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call *function* with *args* on the thread; return its result or raise its exception.
 
         If the caller is cancelled, the function runs all the same.
