@@ -17,7 +17,9 @@ from gateway.auth import Keyring
 from gateway.checks import AdapterClasses, spool_path, tenants_of
 from gateway.config import Settings
 from gateway.errors import StoreError
+from gateway.intake.availability import Availability
 from gateway.intake.commit import GroupCommitter
+from gateway.intake.drain import Drain
 from gateway.intake.intake import Intake
 from gateway.intake.redact import Redactor, Rules
 from gateway.ops.listener import ops_app
@@ -46,6 +48,10 @@ def _redactor(settings: Settings) -> Redactor:
 
 def _rules(table: Redaction) -> Rules:
     return Rules.of(table.headers, table.keys)
+
+
+_SPOOL_DEADLINE = 0.8
+"""Seconds for the spool: with those for the store less than the 3 after which agents give up."""
 
 
 class Gateway:
@@ -78,26 +84,37 @@ class Gateway:
         self._stack.push_async_callback(store.close)
         spool = await open_spool(spool_path(settings), settings.spool.max_events)
         self._stack.push_async_callback(spool.close)
+        # What a former run sent last may be in both: the store is told, so that it keeps no copy.
+        if spool.depth:
+            await store.reconcile(spool.identities)
         committer_of = functools.partial(
             GroupCommitter,
             max_events=ingest.max_waiting_events,
             max_bytes=ingest.max_waiting_bytes,
         )
-        to_store = committer_of(store, observe=self.metrics.committed)
-        to_spool = committer_of(spool)
+        to_store = committer_of(
+            store, deadline=settings.store.deadline, observe=self.metrics.committed
+        )
+        to_spool = committer_of(spool, deadline=_SPOOL_DEADLINE)
         for committer in (to_store, to_spool):
             committer.start()
             self._stack.push_async_callback(committer.close)
-        spool.start(to_store, self.metrics.drained)
+        availability = Availability(store.probe)
+        self._stack.push_async_callback(availability.close)
+        drain = Drain(spool, to_store, availability, self.metrics.drained)
+        drain.start()
+        self._stack.push_async_callback(drain.close)
         self._intake = Intake(
             store=store,
             spool=spool,
             to_store=to_store,
             to_spool=to_spool,
+            availability=availability,
             redactor=_redactor(settings),
         )
         watch = self.metrics.watch
         watch("spool_depth", "Events in the spool.", lambda: spool.depth)
+        watch("store_away", "1 while events go to the spool.", lambda: availability.away)
         watch("waiting_events", "Events waiting for the disk.", lambda: to_store.held_events)
         watch("quarantine_trimmed", "Quarantined records deleted.", lambda: store.evicted)
         lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
@@ -147,11 +164,15 @@ class Gateway:
         self._stack.push_async_callback(self._close_public)
         self.address = await _listen_on(self._public, server.listen)
 
-    async def probe(self) -> None:
-        """Return if an event would be taken now; raises StoreError otherwise."""
+    async def probe(self) -> str:
+        """Return if an event would be taken now; say why the store is away, if it is.
+
+        Raises:
+            StoreError: no event would be taken.
+        """
         if self._reception.closing:
             raise StoreError("The gateway is stopping.")
-        await self._intake.probe()
+        return await self._intake.probe()
 
     async def _close_public(self) -> None:
         """Stop accepting, let every request that has begun be answered, then close."""

@@ -76,7 +76,15 @@ class Refusal(Exception):
 
 
 class StoreError(Exception):
-    """A store operation failed and had no effect. Trying again may help."""
+    """A store could not do what was asked. Trying again may help.
+
+    `nothing_kept` says that nothing of it was done. Otherwise that is unknown: a
+    commit may fail, or a wait be given up, after the records became durable.
+    """
+
+    def __init__(self, message: str, *, nothing_kept: bool = False) -> None:
+        super().__init__(message)
+        self.nothing_kept = nothing_kept
 
 
 class ConfigError(Exception):

@@ -32,6 +32,11 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False):
     key: bytes | None
     data: str
 
+    @property
+    def identity(self) -> bytes:
+        """What makes two records the same event everywhere: the key, or else the id."""
+        return self.id if self.key is None else self.key
+
 
 class Kind:
     """The kinds of record that the gateway itself creates; the others belong to the dialects."""

@@ -50,10 +50,23 @@ class Appender(Protocol):
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
         """Store *records* in one transaction; return when it is durable.
 
-        Returns an outcome for each record, in order. A record whose key is stored
-        already, or occurs earlier in the call, is a DUPLICATE and does not replace
-        the stored one. A record without a key is never a duplicate. All or nothing:
-        after StoreError nothing is stored.
+        Gives an outcome for each record, in order. A record whose key is already
+        kept is a DUPLICATE, within the call too, and the one kept stays as it is;
+        a record without a key never is.
+
+        All or nothing, but a StoreError does not say which: a commit may fail, or a
+        connection end, after the records became durable. Nothing else may be
+        appended before `reconcile` has settled it.
+        """
+
+    async def reconcile(self, ids: Collection[bytes]) -> None:
+        """Find out which records of *ids* the last append has kept, its outcome being unknown.
+
+        From then on what it kept is known by its identity, its key or else its id. An
+        append of the same record, or of its copy with the identity for a key, keeps
+        no second one and is STORED: it is our own earlier attempt.
+
+        Raises StoreError where that cannot be found out now.
         """
 
 

@@ -76,6 +76,11 @@ class Store(Table):
         "sqlite:///relative.db, or sqlite:////absolute/path.db",
         default="sqlite:///events.db",
     )
+    deadline: int = option(
+        Count(1),
+        "Seconds that a request waits for the store before its events go to the spool.",
+        default=2,
+    )
 
 
 class Spool(Table):

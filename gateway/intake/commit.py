@@ -25,14 +25,19 @@ Observe = Callable[[int, float], None]
 class _Waiter:
     """A request's records and the future that its handler awaits."""
 
-    __slots__ = ("done", "records", "size")
+    __slots__ = ("deadline", "done", "records", "size")
 
     def __init__(
-        self, records: Sequence[EventRecord], size: int, done: asyncio.Future[Sequence[Outcome]]
+        self,
+        records: Sequence[EventRecord],
+        size: int,
+        done: asyncio.Future[Sequence[Outcome]],
+        deadline: float,
     ) -> None:
         self.records = records
         self.size = size
         self.done = done
+        self.deadline = deadline
 
 
 def _utf8_len(text: str) -> int:
@@ -51,21 +56,28 @@ class GroupCommitter:
         *,
         max_events: int,
         max_bytes: int,
+        deadline: float,
         observe: Observe | None = None,
     ) -> None:
         """Write to *target*; at most *max_events* events and *max_bytes* bytes may wait.
 
-        *observe* is called with the size and the duration in seconds of each group.
+        Nobody waits longer than *deadline* seconds. *observe* is told the size and
+        the seconds of each committed group.
         """
         self._target = target
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._deadline = deadline
         self._observe = observe
         self._waiting: list[_Waiter] = []
+        self._background: list[_Waiter] = []
         self._held_events = 0
         self._held_bytes = 0
         self._wake = asyncio.Event()
         self._closing = False
+        self._overdue = False
+        # Ids of records that an append has kept or not: it failed, or it took too long.
+        self._unsettled: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -88,8 +100,10 @@ class GroupCommitter:
         """Commit *records* together with others that wait; return their outcomes.
 
         Raises:
-            Refusal: OVERLOADED: too much waits already; nothing was accepted.
-            StoreError: the transaction failed; nothing was stored.
+            Refusal: OVERLOADED, when too much waits already; nothing was taken.
+            StoreError: the transaction failed or took too long. Unless the error says
+                that nothing was kept, that is unknown; the same records may be appended
+                again all the same, here or by the spool: nothing is kept twice.
         """
         if not records:
             return ()
@@ -100,28 +114,46 @@ class GroupCommitter:
             or self._held_bytes + size > self._max_bytes
         ):
             raise Refusal(Reason.OVERLOADED, "Too many events are waiting for the disk; try again.")
-        if self._closing:
-            raise StoreError("The gateway is stopping.")
-        waiter = _Waiter(records, size, asyncio.get_running_loop().create_future())
+        waiter = self._enqueue(self._waiting, records, size)
         self._held_events += len(records)
         self._held_bytes += size
-        self._waiting.append(waiter)
-        self._wake.set()
         return await waiter.done
+
+    async def append_in_background(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        """As `append`, for what can wait: one call's records a group, after everyone else's.
+
+        They do not count against the bounds, so they never refuse a request; it is
+        for the caller to bound them.
+        """
+        return await self._enqueue(self._background, records, 0).done
+
+    def _enqueue(self, queue: list[_Waiter], records: Sequence[EventRecord], size: int) -> _Waiter:
+        if self._closing:
+            raise StoreError("The gateway is stopping.", nothing_kept=True)
+        if self._overdue:
+            raise StoreError(self._too_slow(), nothing_kept=True)
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(records, size, loop.create_future(), loop.time() + self._deadline)
+        queue.append(waiter)
+        self._wake.set()
+        return waiter
+
+    def _too_slow(self) -> str:
+        return f"no answer within {self._deadline:g} s"
 
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
+            while self._waiting or self._background:
                 await self._gather()
                 group, self._waiting = self._waiting, []
-                await self._commit(group)
+                await self._commit(group, self._background.pop(0) if self._background else None)
             if self._closing:
                 return
 
     async def _gather(self) -> None:
-        """Wait a few turns of the loop, so that concurrent requests join this group."""
+        """Wait a few turns of the loop so that concurrent requests join this group."""
         idle = 0
         for _ in range(_MAX_TURNS):
             waiting = len(self._waiting)
@@ -131,31 +163,64 @@ class GroupCommitter:
             if idle > 1:
                 return
 
-    async def _commit(self, group: list[_Waiter]) -> None:
-        records = [record for waiter in group for record in waiter.records]
+    async def _commit(self, group: list[_Waiter], background: _Waiter | None) -> None:
+        waiters = group if background is None else [*group, background]
+        records = [record for waiter in waiters for record in waiter.records]
+        alarm = asyncio.get_running_loop().call_at(
+            min(waiter.deadline for waiter in waiters), self._give_up, waiters
+        )
         started = time.perf_counter()
         try:
-            outcomes = await self._target.append(records)
+            outcomes = await self._write(records)
         except StoreError as error:
-            self._fail_group(group, str(error))
+            _fail(waiters, str(error), nothing_kept=error.nothing_kept)
         except Exception as error:
             log.exception("commit_failed_unexpectedly", events=len(records))
-            self._fail_group(group, repr(error))
+            _fail(waiters, repr(error))
         else:
             if self._observe is not None:
                 self._observe(len(records), time.perf_counter() - started)
             at = 0
-            for waiter in group:
+            for waiter in waiters:
                 end = at + len(waiter.records)
                 if not waiter.done.done():
                     waiter.done.set_result(outcomes[at:end])
                 at = end
         finally:
-            self._held_events -= len(records)
+            alarm.cancel()
+            self._overdue = False
+            self._held_events -= sum(len(waiter.records) for waiter in group)
             self._held_bytes -= sum(waiter.size for waiter in group)
 
-    def _fail_group(self, group: list[_Waiter], message: str) -> None:
-        for waiter in group:
-            if not waiter.done.done():
-                # Each request gets its own exception: a shared one would collect all tracebacks.
-                waiter.done.set_exception(StoreError(message))
+    async def _write(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        if self._unsettled:
+            await self._target.reconcile(self._unsettled)
+            self._unsettled = []
+        try:
+            outcomes = await self._target.append(records)
+        except BaseException as error:
+            if not (isinstance(error, StoreError) and error.nothing_kept):
+                self._unsettled = [record.id for record in records]
+            raise
+        if self._overdue:
+            # They were stored, but whoever sent them has been told otherwise.
+            self._unsettled = [record.id for record in records]
+        return outcomes
+
+    def _give_up(self, group: list[_Waiter]) -> None:
+        """Answer everyone who waits: the group being written has taken too long."""
+        self._overdue = True
+        log.warning("commit_overdue", seconds=self._deadline)
+        waiting, self._waiting = self._waiting, []
+        self._held_events -= sum(len(waiter.records) for waiter in waiting)
+        self._held_bytes -= sum(waiter.size for waiter in waiting)
+        background, self._background = self._background, []
+        _fail(group, self._too_slow())
+        _fail([*waiting, *background], self._too_slow(), nothing_kept=True)
+
+
+def _fail(waiters: Sequence[_Waiter], message: str, *, nothing_kept: bool = False) -> None:
+    for waiter in waiters:
+        if not waiter.done.done():
+            # One exception each: a shared one would share its traceback.
+            waiter.done.set_exception(StoreError(message, nothing_kept=nothing_kept))

@@ -3,8 +3,8 @@
 Every dialect's events pass here, and nothing else writes records.
 """
 
+import asyncio
 import itertools
-import time
 from collections.abc import Sequence
 
 import structlog
@@ -12,6 +12,7 @@ import structlog
 from gateway.adapter import Inbound, ParseResult, Rejected
 from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake import quarantine
+from gateway.intake.availability import Availability
 from gateway.intake.commit import GroupCommitter
 from gateway.intake.redact import Redactor
 from gateway.record import EventRecord, Outcome, Receipt
@@ -24,8 +25,11 @@ log = structlog.get_logger()
 _MAX_REPORTED_PROBLEMS = 100
 """Faults that an answer names; the quarantine has all of them."""
 
-_STORE_BACKOFF = 0.5
-"""Seconds for which what a store has just failed to do is not tried again by requests."""
+_PROBE_SECONDS = 1.0
+"""Seconds after which a store that does not answer a probe is away."""
+
+_LOOKUP_SECONDS = 0.25
+"""Seconds that a question to the store may take before the spool goes on without its answer."""
 
 
 class Intake:
@@ -38,15 +42,16 @@ class Intake:
         spool: Spool,
         to_store: GroupCommitter,
         to_spool: GroupCommitter,
+        availability: Availability,
         redactor: Redactor,
     ) -> None:
+        """*availability* says whether *store* takes events now."""
         self._store = store
         self._spool = spool
         self._to_store = to_store
         self._to_spool = to_spool
+        self._availability = availability
         self._redactor = redactor
-        self._store_retry_at = 0.0
-        self._lookup_retry_at = 0.0
 
     async def accept(
         self, dialect: str, inbound: Inbound, reading: ParseResult, *, on_invalid: str, queue: bool
@@ -58,90 +63,113 @@ class Intake:
             queue: answer from the spool, before the store has the events.
 
         Raises:
-            Refusal: INVALID (for ``quarantine``, after the quarantine's commit),
-                OVERLOADED, UNAVAILABLE. Except for INVALID, nothing was kept.
+            Refusal: INVALID (for ``quarantine``, after the quarantine's commit);
+                OVERLOADED, nothing was kept; UNAVAILABLE, it is unknown whether the
+                events were kept, and a retry is recognised where they have keys.
         """
         rejected = reading.rejected
         if not rejected and not self._redactor.active:
-            return Receipt(await self._store_fast(reading.records, queue))
+            return Receipt(await self._make_durable(reading.records, queue))
         if rejected and on_invalid == "refuse":
             raise _invalid(rejected)
         records = [self._redactor.redact(record) for record in reading.records]
         aside = [quarantine.of_event(dialect, inbound, one, self._redactor) for one in rejected]
-        outcomes = await self._store_or_queue([*records, *aside], queue)
+        outcomes = await self._make_durable([*records, *aside], queue)
         if rejected and not records and on_invalid != "accept":
             raise _invalid(rejected)
         return Receipt(outcomes[: len(records)], reading.rejections)
 
     async def quarantine_body(self, dialect: str, inbound: Inbound, problem: Problem) -> None:
         """Quarantine a body that is not JSON. Raises Refusal as `accept` does."""
-        await self._store_or_queue(
+        await self._make_durable(
             [quarantine.of_body(dialect, inbound, problem, self._redactor)], False
         )
 
-    async def probe(self) -> None:
-        """Return if an event could be made durable now; raises StoreError otherwise."""
-        try:
-            await self._store.probe()
-        except StoreError:
-            await self._spool.probe()
+    async def probe(self) -> str:
+        """Return if an event could be made durable now; say why the store cannot, if so.
 
-    async def _store_fast(self, records: Sequence[EventRecord], queue: bool) -> Sequence[Outcome]:
-        """As `_keep`, in fewer steps where nothing is out of the ordinary."""
-        if queue or self._spool.depth or self._store_retry_at:
+        Raises:
+            StoreError: neither the store nor the spool takes events.
+        """
+        if not self._availability.away:
+            try:
+                await self._probe_store()
+            except StoreError as error:
+                self._availability.failed(error)
+            else:
+                return ""
+        reason = self._availability.reason
+        try:
+            await self._spool.probe()
+        except StoreError:
+            await self._probe_store()
+        return reason
+
+    async def _probe_store(self) -> None:
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                await self._store.probe()
+        except TimeoutError:
+            raise StoreError(f"no answer to a probe within {_PROBE_SECONDS:g} s") from None
+
+    async def _make_durable(self, records: Sequence[EventRecord], queue: bool) -> Sequence[Outcome]:
+        """Make *records* durable, in the store or else in the spool."""
+        if not records:
+            return ()
+        if queue or self._spool.depth or self._availability.away:
             return await self._store_or_queue(records, queue)
         try:
             return await self._to_store.append(records)
         except StoreError as error:
-            self._store_failed(records, error)
-            return await self._queue(records)
-
-    def _store_failed(self, records: Sequence[EventRecord], error: StoreError) -> None:
-        log.warning("store_failed", events=len(records), error=str(error))
-        self._store_retry_at = time.monotonic() + _STORE_BACKOFF
+            self._availability.failed(error)
+            if error.nothing_kept:
+                return await self._store_or_queue(records, queue)
+            return await self._to_spool_or_refuse(records)
 
     async def _store_or_queue(
         self, records: Sequence[EventRecord], queue: bool
     ) -> Sequence[Outcome]:
-        if queue:
-            return await self._queue(records)
-        if self._spool.depth:
-            waiting = self._spool.known({r.key for r in records if r.key is not None})
-            if waiting:
-                return await self._store_except(records, waiting, queue=False)
-        if time.monotonic() >= self._store_retry_at:
-            try:
-                outcomes = await self._to_store.append(records)
-            except StoreError as error:
-                self._store_failed(records, error)
-            else:
-                self._store_retry_at = 0.0
-                return outcomes
-        return await self._queue(records)
-
-    async def _queue(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
-        """Spool what neither the spool nor, where it can be asked, the store has already."""
-        keys = {record.key for record in records if record.key is not None}
-        held = self._spool.known(keys)
+        held = self._spool.known({record.identity for record in records})
         # A store that cannot be written can often be asked all the same.
-        if time.monotonic() >= self._lookup_retry_at:
+        if queue or self._availability.away:
+            held |= await self._known_to_store(records)
+        fresh = [record for record in records if record.identity not in held]
+        kept = iter(await self._keep(fresh, queue))
+        return [Outcome.DUPLICATE if record.identity in held else next(kept) for record in records]
+
+    async def _known_to_store(self, records: Sequence[EventRecord]) -> set[bytes]:
+        keys = {record.key for record in records if record.key is not None}
+        if self._availability.silent:
+            return set()
+        try:
+            async with asyncio.timeout(_LOOKUP_SECONDS):
+                return await self._store.known(keys)
+        except TimeoutError:
+            self._availability.failed(StoreError("no answer to a question"), silent=True)
+        except StoreError as error:
+            self._availability.failed(error, silent=True)
+        # The drain finds what was not found now.
+        return set()
+
+    async def _keep(self, records: Sequence[EventRecord], queue: bool) -> Sequence[Outcome]:
+        if queue and not self._availability.away:
             try:
-                held |= await self._store.known(keys - held)
-            except StoreError:
-                self._lookup_retry_at = time.monotonic() + _STORE_BACKOFF
-        if held:
-            return await self._store_except(records, held, queue=True)
-        return await self._append_to_spool(records)
+                return await self._to_spool.append(records)
+            except StoreError as error:
+                # Only the spool is in trouble: the store is better than a refusal.
+                log.warning("spool_failed", events=len(records), error=str(error))
+        if not self._availability.away:
+            try:
+                return await self._to_store.append(records)
+            except StoreError as error:
+                self._availability.failed(error)
+        return await self._to_spool_or_refuse(records)
 
-    async def _store_except(
-        self, records: Sequence[EventRecord], held: set[bytes], *, queue: bool
-    ) -> Sequence[Outcome]:
-        fresh = [record for record in records if record.key not in held]
-        kept = await (self._append_to_spool(fresh) if queue else self._store_or_queue(fresh, False))
-        outcomes = iter(kept)
-        return [Outcome.DUPLICATE if record.key in held else next(outcomes) for record in records]
+    async def _to_spool_or_refuse(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        """Spool what the store did not take, or may have taken without saying so.
 
-    async def _append_to_spool(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        The store is not asked what it knows of them: it may know our own attempt.
+        """
         try:
             return await self._to_spool.append(records)
         except StoreError as error:

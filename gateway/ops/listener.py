@@ -10,17 +10,22 @@ from gateway.errors import StoreError
 from gateway.ops.metrics import Metrics
 
 
-def ops_app(metrics: Metrics, probe: Callable[[], Awaitable[None]]) -> web.Application:
-    """Answers /livez, /readyz and /metrics; *probe* raises StoreError if a write would fail."""
+def ops_app(metrics: Metrics, probe: Callable[[], Awaitable[str]]) -> web.Application:
+    """Answers /livez, /readyz and /metrics; *probe* says why the store is away.
+
+    It raises StoreError where no event would be taken.
+    """
 
     async def livez(_: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
 
     async def readyz(_: web.Request) -> web.Response:
         try:
-            await probe()
+            away = await probe()
         except StoreError as error:
             return web.json_response({"status": "not ready", "reason": str(error)}, status=503)
+        if away:
+            return web.json_response({"status": "ready", "store": "away", "reason": away})
         return web.json_response({"status": "ready"})
 
     async def scrape(_: web.Request) -> web.Response:

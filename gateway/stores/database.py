@@ -152,20 +152,36 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
 
 
 def in_transaction(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
-    """Run *work* between BEGIN IMMEDIATE and COMMIT; roll back on any error."""
-    connection.execute("BEGIN IMMEDIATE")
+    """Run *work* between BEGIN IMMEDIATE and COMMIT; roll back on any error.
+
+    Raises:
+        StoreError: SQLite could not do what comes before the COMMIT; nothing was kept.
+        sqlite3.Error: the COMMIT failed; whether anything was kept is unknown.
+    """
     try:
+        connection.execute("BEGIN IMMEDIATE")
         result = work()
+    except BaseException as error:
+        _roll_back(connection)
+        if isinstance(error, sqlite3.Error):
+            message = f"{type(error).__name__}: {error}"
+            raise StoreError(message, nothing_kept=True) from error
+        raise
+    try:
         connection.execute("COMMIT")
     except BaseException:
-        # A full disk may have rolled the transaction back by itself.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        _roll_back(connection)
         raise
     return result
 
 
-def placeholders(values: Sequence[object]) -> str:
+def _roll_back(connection: sqlite3.Connection) -> None:
+    # A full disk may have rolled the transaction back by itself.
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def placeholders(values: Sequence[Any]) -> str:
     """As many question marks as *values*, for an IN list."""
     return ",".join("?" * len(values))
 

@@ -117,15 +117,18 @@ class KeyIndex:
         return bool(self._cold)
 
     def held(self, db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
-        """Return those of *keys* that the store has."""
+        """Which of *keys* are held; *db* may be another connection, on another thread."""
+        # A key moves on from the recent ones, to those being sealed, to a run: look in that order.
+        cold = list(self._cold)
         found = self._recent.held(keys)
-        if self._sealing is not None:
-            found |= self._sealing.held(keys)
+        sealing = self._sealing
+        if sealing is not None:
+            found |= sealing.held(keys)
         for at, one in enumerate(self._filters):
             for key, runs in zip(keys, one.candidate_runs(keys), strict=True):
                 if runs and key not in found and self._in_runs(db, key, runs, at):
                     found.add(key)
-        for run in self._cold:
+        for run in cold:
             found.update(key for key in keys if self._in_run(db, key, run))
         return found
 
@@ -188,6 +191,10 @@ class KeyIndex:
             self._sealed.append(run)
             self._sealing = None
             self._next_bucket = 0
+
+    def remember(self, identities: Iterable[bytes]) -> None:
+        """Hold *identities* too, of records that have no key."""
+        self._recent.add(identities)
 
     def warm(self, db: sqlite3.Connection) -> None:
         """Add some more keys of earlier runs to the filters."""

@@ -19,6 +19,7 @@ class MemoryStore:
         self._max_rejected = max_rejected
         self._events: dict[int, EventRecord] = {}
         self._keys: set[bytes] = set()
+        self._own: set[bytes] = set()
         self._rejected: list[int] = []
         self._next = 1
         self._documents: dict[tuple[str, str, str], StoredDocument] = {}
@@ -28,9 +29,9 @@ class MemoryStore:
 
     def _append(self, record: EventRecord) -> Outcome:
         sequence, self._next = self._next, self._next + 1
+        if record.identity in self._keys:
+            return Outcome.STORED if record.id in self._own else Outcome.DUPLICATE
         if record.key is not None:
-            if record.key in self._keys:
-                return Outcome.DUPLICATE
             self._keys.add(record.key)
         self._events[sequence] = record
         if record.kind == Kind.REJECTED:
@@ -40,6 +41,11 @@ class MemoryStore:
                 self._keys.discard(evicted.key or b"")
                 self.evicted += 1
         return Outcome.STORED
+
+    async def reconcile(self, ids: Collection[bytes]) -> None:
+        sent = set(ids)
+        self._own = {record.id for record in self._events.values() if record.id in sent}
+        self._keys |= {r.identity for r in self._events.values() if r.id in self._own}
 
     async def known(self, keys: Collection[bytes]) -> set[bytes]:
         return self._keys.intersection(keys)

@@ -1,24 +1,20 @@
 """The spool: a durable queue on the local disk, for events that go to the store later.
 
-The spool is a separate SQLite file with the durability of the store: when `append` has
-returned, the records survive a crash. It drains by itself, oldest records first. A record
-is deleted from the spool only after the store has committed it.
+The spool is an SQLite file of its own, written with the same care as the store:
+what `append` returned for survives a crash. `gateway.intake.drain` moves its
+records on, oldest first.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
-import structlog
 
-from gateway.errors import Refusal, StoreError
-from gateway.record import EventRecord, Outcome, key_of
-from gateway.store import Appender
+from gateway.errors import StoreError
+from gateway.record import EventRecord, Outcome
 from gateway.stores.database import Database, in_transaction, open_database
-
-log = structlog.get_logger()
 
 _SCHEMA = """
 CREATE TABLE spooled (
@@ -31,42 +27,50 @@ CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NUL
 INSERT INTO probe VALUES (1, 0);
 """
 _APPEND = "INSERT INTO spooled (key, record) VALUES (?, ?) ON CONFLICT DO NOTHING"
-_OLDEST = "SELECT seq, record FROM spooled ORDER BY seq LIMIT ?"
+_IDENTITIES = "SELECT key FROM spooled"
+_SIZES = "SELECT seq, length(record) FROM spooled ORDER BY seq LIMIT ?"
+_OLDEST = "SELECT record FROM spooled WHERE seq <= ? ORDER BY seq"
 _DROP = "DELETE FROM spooled WHERE seq <= ?"
 
-_CHUNK = 500
-_PAUSE = 0.25
-"""Seconds between attempts while the store is unavailable."""
-
-# A record's time may be an Instant, a subclass of int, for which msgspec calls enc_hook.
+# A record's time may be an Instant, an int of a class of its own, which msgspec asks about.
 _ENCODE = msgspec.msgpack.Encoder(enc_hook=int).encode
 _DECODE = msgspec.msgpack.Decoder(EventRecord).decode
 
 
+class Piece(msgspec.Struct, frozen=True):
+    """The oldest records of a spool, up to its sequence `last`."""
+
+    records: list[EventRecord]
+    last: int
+
+
 class Spool:
-    """Keeps records until the store has them."""
+    """Holds records until the store has them. `filled` is set while it holds any."""
 
-    def __init__(self, database: Database, keys: set[bytes], depth: int, max_events: int) -> None:
+    def __init__(self, database: Database, max_events: int) -> None:
         self._database = database
-        self._keys = keys
         self._max_events = max_events
-        self.depth = depth
-        self._filled = asyncio.Event()
-        if depth:
-            self._filled.set()
-        self._task: asyncio.Task[None] | None = None
+        self._identities: set[bytes] = set()
+        self.depth = 0
+        self.filled = asyncio.Event()
 
-    def known(self, keys: Collection[bytes]) -> set[bytes]:
-        """Return those of *keys* that are in the spool."""
-        return self._keys.intersection(keys) if self._keys else set()
+    @property
+    def identities(self) -> Collection[bytes]:
+        """The identity of each record that waits here."""
+        return self._identities
+
+    def known(self, identities: Collection[bytes]) -> set[bytes]:
+        """Which of *identities* wait here."""
+        return self._identities.intersection(identities) if self._identities else set()
 
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
         """Keep *records* until the store has them; return when they are durable.
 
-        Outcomes are QUEUED, or DUPLICATE for a key that is in the spool already.
+        Outcomes are QUEUED, or DUPLICATE for an identity that waits here already.
 
         Raises:
-            StoreError: the write failed, or the spool is full; nothing was kept.
+            StoreError: the spool is full, and nothing was kept; or the disk refused, and
+                `reconcile` has to find out what was kept.
         """
         if self.depth + len(records) > self._max_events:
             raise StoreError("The spool is full.")
@@ -74,49 +78,44 @@ class Spool:
         for record, outcome in zip(records, outcomes, strict=True):
             if outcome is Outcome.QUEUED:
                 self.depth += 1
-                if record.key is not None:
-                    self._keys.add(record.key)
-        self._filled.set()
+                self._identities.add(record.identity)
+        if self.depth:
+            self.filled.set()
         return outcomes
 
-    def start(self, target: Appender, drained: Callable[[Sequence[Outcome]], None]) -> None:
-        """Start draining into *target*; *drained* is called with the outcomes."""
-        self._task = asyncio.create_task(self._drain(target, drained), name="spool-drain")
+    async def reconcile(self, ids: Collection[bytes]) -> None:
+        """Find out what the file holds, as after an append whose outcome is unknown."""
+        found = await self._database.run(lambda db: db.execute(_IDENTITIES).fetchall())
+        # A former version wrote no identity for records without a key.
+        self._identities = {identity for (identity,) in found if identity is not None}
+        self.depth = len(found)
+        if self.depth:
+            self.filled.set()
 
-    async def _drain(self, target: Appender, drained: Callable[[Sequence[Outcome]], None]) -> None:
-        unavailable = False
-        while True:
-            await self._filled.wait()
-            try:
-                moved = await self._move(target, drained)
-            except (StoreError, Refusal) as error:
-                if not unavailable:
-                    log.warning("spool_waits_for_store", depth=self.depth, error=str(error))
-                unavailable = True
-                await asyncio.sleep(_PAUSE)
-                continue
-            except Exception:
-                log.exception("spool_drain_failed", depth=self.depth)
-                await asyncio.sleep(_PAUSE)
-                continue
-            if unavailable and moved:
-                log.info("spool_drains", depth=self.depth)
-                unavailable = False
-            if not moved and not self.depth:
-                self._filled.clear()
+    async def peek(self, max_records: int, max_bytes: int) -> Piece:
+        """The oldest records, at most so many and of so many bytes together, but at least one."""
 
-    async def _move(self, target: Appender, drained: Callable[[Sequence[Outcome]], None]) -> int:
-        rows = await self._database.run(lambda db: db.execute(_OLDEST, (_CHUNK,)).fetchall())
-        if not rows:
-            return 0
-        records = [_DECODE(blob) for _, blob in rows]
-        outcomes = await target.append(records)
-        last = rows[-1][0]
-        await self._database.run(lambda db: in_transaction(db, lambda: db.execute(_DROP, (last,))))
-        self.depth -= len(rows)
-        self._keys.difference_update(record.key for record in records if record.key)
-        drained(outcomes)
-        return len(rows)
+        def work(db: sqlite3.Connection) -> tuple[list[tuple[bytes]], int]:
+            last, size = 0, 0
+            for seq, length in db.execute(_SIZES, (max_records,)):
+                size += length
+                if last and size > max_bytes:
+                    break
+                last = seq
+            return db.execute(_OLDEST, (last,)).fetchall(), last
+
+        rows, last = await self._database.run(work)
+        return Piece([_DECODE(blob) for (blob,) in rows], last)
+
+    async def drop(self, piece: Piece) -> None:
+        """Forget the records of *piece*, the oldest ones: the store has them."""
+        await self._database.run(
+            lambda db: in_transaction(db, lambda: db.execute(_DROP, (piece.last,)))
+        )
+        self.depth -= len(piece.records)
+        self._identities.difference_update(record.identity for record in piece.records)
+        if not self.depth:
+            self.filled.clear()
 
     async def probe(self) -> None:
         """Return if an event could be queued now, else raise StoreError."""
@@ -127,10 +126,7 @@ class Spool:
         )
 
     async def close(self) -> None:
-        """Stop draining and close the file; the rest is drained after the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Close the file; what is left waits for the next start."""
         await self._database.close()
 
 
@@ -138,7 +134,7 @@ def _append(db: sqlite3.Connection, records: Sequence[EventRecord]) -> list[Outc
     def work() -> list[Outcome]:
         return [
             Outcome.QUEUED
-            if db.execute(_APPEND, (record.key, _ENCODE(_with_key(record)))).rowcount
+            if db.execute(_APPEND, (record.identity, _ENCODE(_with_key(record)))).rowcount
             else Outcome.DUPLICATE
             for record in records
         ]
@@ -147,14 +143,14 @@ def _append(db: sqlite3.Connection, records: Sequence[EventRecord]) -> list[Outc
 
 
 def _with_key(record: EventRecord) -> EventRecord:
-    """Return the record, with a new key if it had none.
+    """The record with its identity for a key.
 
     If the process dies after the store's commit but before the spool's delete, the
-    record is sent again. Its key then makes it a duplicate.
+    record is sent again; its key makes it a duplicate.
     """
     if record.key is not None:
         return record
-    return msgspec.structs.replace(record, key=key_of("spooled", record.id))
+    return msgspec.structs.replace(record, key=record.identity)
 
 
 async def open_spool(path: Path, max_events: int) -> Spool:
@@ -164,11 +160,10 @@ async def open_spool(path: Path, max_events: int) -> Spool:
         StoreError: the file cannot be opened.
     """
     database = await open_database(path, [_SCHEMA])
+    spool = Spool(database, max_events)
     try:
-        keys = await database.run(
-            lambda db: [key for (key,) in db.execute("SELECT key FROM spooled")]
-        )
+        await spool.reconcile(())
     except BaseException:
         await database.close()
         raise
-    return Spool(database, {key for key in keys if key is not None}, len(keys), max_events)
+    return spool

@@ -18,6 +18,7 @@ from gateway.stores.database import (
     placeholders,
 )
 from gateway.stores.keys import KeyIndex
+from gateway.stores.lookup import Lookup
 from gateway.stores.reader import SqliteReader, open_sqlite_reader
 
 _COLUMNS = 10
@@ -28,10 +29,13 @@ _APPEND = insert_statements(
 _STREAMS = "SELECT dialect, tenant, kind, id FROM stream"
 _NEW_STREAM = "INSERT INTO stream (dialect, tenant, kind) VALUES (?, ?, ?)"
 _LAST = "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT seq FROM trimmed))"
-# All but the newest max_rejected.
+_KEPT = "SELECT id, key FROM event WHERE seq > ?"
+# The newest max_rejected stay; older ones go.
 _EXCESS = "SELECT seq FROM quarantine ORDER BY seq DESC LIMIT -1 OFFSET ?"
 _PAGE = 500
 _PREFIX = "sqlite:///"
+_LARGEST_GROUP = 300_000
+"""More records than one transaction holds: the largest batch has 250,000 elements."""
 
 
 def migrations() -> list[str]:
@@ -57,11 +61,14 @@ class SqliteStore:
         self._path = path
         self._database = database
         self._reader = reader
+        self._lookup = Lookup(path)
         self._last = last
         self._keys = keys
         self._max_rejected = max_rejected
         self._streams: dict[tuple[str, str, str], int] = {}
         self._closing: asyncio.Task[None] | None = None
+        self._attempted_from = max(0, last - _LARGEST_GROUP)
+        self._own: set[bytes] = set()
         self._warming = asyncio.create_task(self._warm(), name="key-filter")
 
     async def _warm(self) -> None:
@@ -72,6 +79,7 @@ class SqliteStore:
         return await self._database.run(lambda db: self._append(db, records))
 
     def _append(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        self._attempted_from = self._last
         streams = self._streams
         try:
             numbers = [streams[r.dialect, r.tenant, r.kind] for r in records]
@@ -134,14 +142,17 @@ class SqliteStore:
         outcomes = [Outcome.STORED] * len(records)
         keys = [record.key for record in records if record.key is not None]
         held = self._keys.held(db, keys)
-        rejected = [r.key for r in records if r.kind == Kind.REJECTED and r.key is not None]
-        if rejected:
-            held |= _quarantined(db, rejected)
-        # The usual case: no key is stored, and none occurs twice in the call.
-        if not held and len(set(keys)) == len(keys):
+        aside = [r.key for r in records if r.kind == Kind.REJECTED and r.key is not None]
+        if aside:
+            held |= _quarantined(db, aside)
+        own = self._own
+        # Nothing is held, and no key stands here twice: nearly always.
+        if not held and len(set(keys)) == len(keys) and own.isdisjoint(r.id for r in records):
             return range(len(records)), outcomes
         fresh: list[int] = []
         for at, record in enumerate(records):
+            if record.id in own:
+                continue
             if record.key is not None:
                 if record.key in held:
                     outcomes[at] = Outcome.DUPLICATE
@@ -172,9 +183,21 @@ class SqliteStore:
         db.executemany("DELETE FROM quarantine WHERE seq = ?", excess)
         return len(excess)
 
+    async def reconcile(self, ids: Collection[bytes]) -> None:
+        await self._database.run(lambda db: self._reconcile(db, set(ids)))
+
+    def _reconcile(self, db: sqlite3.Connection, ids: set[bytes]) -> None:
+        [(last,)] = db.execute(_LAST)
+        if last > self._last:
+            # The transaction became durable although its COMMIT failed.
+            self._last, self._keys = last, KeyIndex(db)
+        kept = [row for row in db.execute(_KEPT, (self._attempted_from,)) if row[0] in ids]
+        self._own = {record_id for record_id, _ in kept}
+        self._keys.remember(record_id for record_id, key in kept if key is None)
+
     async def known(self, keys: Collection[bytes]) -> set[bytes]:
         asked = list(keys)
-        return await self._database.run(
+        return await self._lookup.run(
             lambda db: self._keys.held(db, asked) | _quarantined(db, asked)
         )
 
@@ -219,6 +242,7 @@ class SqliteStore:
         self._warming.cancel()
         await asyncio.gather(self._warming, return_exceptions=True)
         try:
+            await self._lookup.close()
             await self._reader.close()
         finally:
             # Last: only a connection that writes empties the WAL, once no other is open.

@@ -1,7 +1,7 @@
 """Group commit: one transaction for all who wait, and an answer for everyone."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 
@@ -22,13 +22,22 @@ class Gate:
         self.open = asyncio.Event()
         self.groups: list[int] = []
         self.failure: Exception | None = None
+        self.failure_after: Exception | None = None
+        self.reconciled: list[list[bytes]] = []
+
+    async def reconcile(self, ids: Collection[bytes]) -> None:
+        self.reconciled.append(list(ids))
+        await self.store.reconcile(ids)
 
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
         self.groups.append(len(records))
         await self.open.wait()
         if self.failure is not None:
             raise self.failure
-        return await self.store.append(records)
+        outcomes = await self.store.append(records)
+        if self.failure_after is not None:
+            raise self.failure_after
+        return outcomes
 
 
 @pytest.fixture
@@ -42,7 +51,7 @@ async def commit(gate):
     made: list[GroupCommitter] = []
 
     def start(**bounds: object) -> GroupCommitter:
-        settings = {"max_events": 100, "max_bytes": 10_000, **bounds}
+        settings = {"max_events": 100, "max_bytes": 10_000, "deadline": 10, **bounds}
         made.append(GroupCommitter(gate, **settings))
         made[-1].start()
         return made[-1]
@@ -210,3 +219,66 @@ async def test_only_committed_groups_are_observed(gate, commit):
     [(events, seconds)] = seen
     assert 2 == events
     assert seconds > 0
+
+
+async def test_a_group_that_takes_too_long_is_given_up_for_everyone_who_waits(gate, commit):
+    committer = commit(deadline=0.1)
+    written = begin(committer, make_record())
+    await eventually(lambda: gate.groups)
+    waiting = [begin(committer, make_record()) for _ in range(3)]
+    told = await asyncio.gather(written, *waiting, return_exceptions=True)
+
+    assert [StoreError] * 4 == [type(one) for one in told]
+    assert "no answer within 0.1 s" == str(told[0])
+    assert [1] == gate.groups
+
+
+async def test_who_comes_while_a_group_is_overdue_does_not_wait(gate, commit):
+    committer = commit(deadline=0.1)
+    with pytest.raises(StoreError):
+        await committer.append([make_record()])
+    late = begin(committer, make_record())
+    await asyncio.sleep(0)
+
+    assert late.done()
+    assert "no answer within 0.1 s" == str(late.exception())
+    assert 1 == committer.held_events
+
+    gate.open.set()
+    await eventually(lambda: 0 == committer.held_events)
+    assert [STORED] == list(await committer.append([make_record()]))
+
+
+@pytest.mark.parametrize("how", ["late", "failed"])
+async def test_our_own_earlier_attempt_is_no_duplicate_and_is_kept_once(gate, commit, how):
+    committer = commit(deadline=0.1)
+    records = [make_record("a"), make_record()]
+    if how == "failed":
+        gate.open.set()
+        gate.failure_after = StoreError("the connection ended within COMMIT")
+    with pytest.raises(StoreError):
+        await committer.append(records)
+    gate.failure_after = None
+    gate.open.set()
+    await eventually(lambda: 0 == committer.held_events)
+
+    assert [STORED, STORED] == list(await committer.append(records))
+    assert [[record.id for record in records]] == gate.reconciled
+    assert [DUPLICATE] == list(await committer.append([make_record("a")]))
+    assert records == await stored(gate.store)
+
+
+async def test_what_can_wait_is_added_to_the_groups_of_requests_a_call_at_a_time(gate, commit):
+    committer = commit()
+    first = begin(committer, make_record())
+    await eventually(lambda: gate.groups)
+    background = [
+        asyncio.create_task(committer.append_in_background([make_record(), make_record()]))
+        for _ in range(3)
+    ]
+    requests = [begin(committer, make_record()) for _ in range(5)]
+    await eventually(lambda: 6 == committer.held_events)
+    gate.open.set()
+    await asyncio.gather(first, *background, *requests)
+
+    assert [1, 5 + 2, 2, 2] == gate.groups

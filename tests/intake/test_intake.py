@@ -10,6 +10,7 @@ import pytest
 import gateway.stores.database
 from gateway.adapter import Head, Inbound, ParseResult, Rejected, Tenant
 from gateway.errors import Reason, Refusal, StoreError
+from gateway.intake.availability import Availability
 from gateway.intake.commit import GroupCommitter
 from gateway.intake.intake import Intake
 from gateway.intake.redact import MASK, Redactor, Rules
@@ -17,7 +18,8 @@ from gateway.record import EventRecord, Outcome, Receipt, key_of
 from gateway.stores.spool import open_spool
 from gateway.stores.sqlite import open_store
 from schemas import Problem
-from tests.records import NOW, closing, eventually, locked, make_record, stored
+from tests.intake.draining import drained
+from tests.records import NOW, closing, locked, make_record, stored
 
 STORED, DUPLICATE, QUEUED = Outcome.STORED, Outcome.DUPLICATE, Outcome.QUEUED
 
@@ -33,10 +35,10 @@ INBOUND = Inbound(
 class Desk:
     """An intake with its store and spool; the spool drains only when told to."""
 
-    def __init__(self, folder: Path, intake: Intake, store: Any, spool: Any, to_store: Any) -> None:
+    def __init__(self, folder: Path, intake: Intake, store: Any, spool: Any) -> None:
         self.store_path = folder / "events.db"
         self.spool_path = folder / "spool.db"
-        self.intake, self.store, self.spool, self.to_store = intake, store, spool, to_store
+        self.intake, self.store, self.spool = intake, store, spool
 
     async def accept(
         self,
@@ -59,15 +61,14 @@ class Desk:
         return refusal.value
 
     async def drain(self) -> None:
-        self.spool.start(self.to_store, lambda _: None)
-        await eventually(lambda: not self.spool.depth)
+        await drained(self.spool, self.store)
 
 
 @pytest.fixture
 async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
     # A lock of another process is given up on sooner, and an absent store tried again sooner.
     monkeypatch.setattr(gateway.stores.database, "BUSY_SECONDS", 0.05)
-    bounds = {"max_events": 100, "max_bytes": 1 << 20}
+    bounds = {"max_events": 100, "max_bytes": 1 << 20, "deadline": 2}
     async with AsyncExitStack() as stack:
         store = await open_store(f"sqlite:///{tmp_path}/events.db", 10)
         await stack.enter_async_context(closing(store))
@@ -77,11 +78,17 @@ async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         for committer in (to_store, to_spool):
             committer.start()
             await stack.enter_async_context(closing(committer))
+        availability = await stack.enter_async_context(closing(Availability(store.probe)))
         redactor = Redactor(Rules.of([], ["password"]), {})
         intake = Intake(
-            store=store, spool=spool, to_store=to_store, to_spool=to_spool, redactor=redactor
+            store=store,
+            spool=spool,
+            to_store=to_store,
+            to_spool=to_spool,
+            availability=availability,
+            redactor=redactor,
         )
-        yield Desk(tmp_path, intake, store, spool, to_store)
+        yield Desk(tmp_path, intake, store, spool)
 
 
 def bad(raw: bytes = b"{}", position: int | None = 0) -> Rejected:
@@ -230,10 +237,18 @@ async def test_a_working_store_or_spool_is_enough_to_be_ready(desk):
 async def test_a_full_spool_does_no_harm_while_the_store_works(desk):
     await desk.accept(*(make_record(f"{n}") for n in range(10)), queue=True)
 
-    assert Reason.UNAVAILABLE is (await desk.refused(make_record("x"), queue=True)).reason
+    assert [STORED] == await desk.outcomes(make_record("y"), queue=True)
     assert [DUPLICATE] == await desk.outcomes(make_record("3"), queue=True)
     assert [STORED] == await desk.outcomes(make_record("x"))
 
 
 async def test_a_request_larger_than_the_limit_passes_alone(desk):
     assert [STORED] * 300 == await desk.outcomes(*(make_record() for _ in range(300)))
+
+
+async def test_where_only_the_spool_fails_what_was_to_be_queued_is_stored(desk):
+    with locked(desk.spool_path):
+        assert [STORED] == await desk.outcomes(make_record("a"), queue=True)
+        assert [DUPLICATE] == await desk.outcomes(make_record("a"), queue=True)
+
+    assert 1 == len(await stored(desk.store))

@@ -4,6 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.errors import StoreError
@@ -260,3 +261,36 @@ async def test_only_a_url_of_its_own_form_names_a_store(url):
 async def test_closing_twice_is_safe(store):
     await store.close()
     await store.close()
+
+
+async def test_after_reconciling_our_own_attempt_is_stored_and_kept_once(store):
+    first, keyless = make_record("a"), make_record()
+    await store.append([make_record("before")])
+    await store.append([first, keyless])
+    await store.reconcile([first.id, keyless.id, make_record().id])
+
+    again = [first, keyless, msgspec.structs.replace(keyless, key=keyless.id)]
+    assert [STORED] * 3 == list(await store.append(again))
+    assert [DUPLICATE] * 2 == list(await store.append([make_record("a"), make_record("before")]))
+    assert 3 == len(await stored(store))
+
+
+async def test_after_reconciling_an_attempt_of_which_nothing_was_kept_it_can_be_made_again(store):
+    record = make_record("a")
+    await store.reconcile([record.id])
+
+    assert [STORED] == list(await store.append([record]))
+    assert [record] == await stored(store)
+
+
+async def test_what_was_reconciled_is_known_by_its_identity_from_then_on(store):
+    keyless = make_record()
+    await store.append([keyless])
+    await store.reconcile([keyless.id])
+    for n in range(3):
+        await store.append([make_record(f"{n}")])
+        await store.reconcile([make_record().id])
+    copy = msgspec.structs.replace(keyless, key=keyless.id)
+
+    assert [DUPLICATE] == list(await store.append([copy]))
+    assert 4 == len(await stored(store))

@@ -1,20 +1,16 @@
 """The spool: durable, drained in order, exactly once."""
 
-import asyncio
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing as closed
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import StoreError
-from gateway.intake.commit import GroupCommitter
-from gateway.record import EventRecord, Outcome, key_of
-from gateway.store import Store
+from gateway.record import Outcome, key_of
 from gateway.stores import open_store
-from gateway.stores.spool import Spool, open_spool
-from tests.records import closing, eventually, full_disk, locked, make_record, stored
+from gateway.stores.spool import open_spool
+from tests.records import closing, full_disk, locked, make_record
 
 STORED, DUPLICATE, QUEUED = Outcome.STORED, Outcome.DUPLICATE, Outcome.QUEUED
 
@@ -35,72 +31,11 @@ def rows(path: Path) -> int:
         return connection.execute("SELECT count(*) FROM spooled").fetchone()[0]
 
 
-async def drained(spool: Spool, store: Store) -> list[Outcome]:
-    """Drain *spool* into *store*; return what became of each record."""
-    heard: list[Outcome] = []
-    spool.start(store, heard.extend)
-    await eventually(lambda: not spool.depth)
-    return heard
-
-
-async def test_spooled_records_reach_the_store_in_order(path, store):
-    records = [make_record(f"{n}") for n in range(1203)]
-    async with closing(await open_spool(path, 10_000)) as spool:
-        assert [QUEUED] * 1203 == list(await spool.append(records))
-        assert 1203 == spool.depth
-
-        assert [STORED] * 1203 == await drained(spool, store)
-        assert records == await stored(store)
-        assert 0 == rows(path)
-
-
-async def test_spooled_records_survive_reopening(path, store):
-    record = make_record("a", data='{"text":"\x00 🎉 \\ud800","n":1208925819614629174706176}')
-    async with closing(await open_spool(path, 10)) as spool:
-        await spool.append([record])
-
-    async with closing(await open_spool(path, 10)) as spool:
-        assert 1 == spool.depth
-        assert {key_of("a")} == spool.known([key_of("a"), key_of("b")])
-        assert [DUPLICATE] == list(await spool.append([make_record("a")]))
-        await drained(spool, store)
-
-    assert [record] == await stored(store)
-
-
-async def test_a_spooled_key_is_known_until_the_store_has_it(path, store):
-    async with closing(await open_spool(path, 10)) as spool:
-        await spool.append([make_record("a"), make_record()])
-        assert {key_of("a")} == spool.known([key_of("a"), key_of("b")])
-
-        await drained(spool, store)
-        assert set() == spool.known([key_of("a")])
-        assert {key_of("a")} == await store.known([key_of("a")])
-
-
 async def test_a_duplicate_is_found_within_a_call_and_across_calls(path):
     async with closing(await open_spool(path, 10)) as spool:
         assert [QUEUED, DUPLICATE] == list(await spool.append([make_record("a"), make_record("a")]))
         assert [DUPLICATE, QUEUED] == list(await spool.append([make_record("a"), make_record("b")]))
         assert 2 == spool.depth
-
-
-async def test_a_record_without_key_is_never_a_duplicate(path, store):
-    async with closing(await open_spool(path, 10)) as spool:
-        for _ in range(2):
-            assert [QUEUED, QUEUED] == list(await spool.append([make_record(), make_record()]))
-        await drained(spool, store)
-
-    assert 4 == len(await stored(store))
-
-
-async def test_a_duplicate_found_while_draining_is_dropped_and_counted(path, store):
-    await store.append([make_record("a")])
-    async with closing(await open_spool(path, 10)) as spool:
-        await spool.append([make_record("a"), make_record("b")])
-
-        assert [DUPLICATE, STORED] == await drained(spool, store)
-    assert 2 == len(await stored(store))
 
 
 async def test_a_full_spool_refuses_a_request_as_a_whole(path):
@@ -143,79 +78,43 @@ async def test_an_empty_spool_on_a_full_disk_is_not_ready(path):
         assert [QUEUED] == list(await spool.append([make_record("a")]))
 
 
-async def test_the_spool_drains_when_the_store_is_back(path, tmp_path, store):
-    committer = GroupCommitter(store, max_events=10_000, max_bytes=1 << 20)
-    committer.start()
-    async with closing(await open_spool(path, 100)) as spool, closing(committer):
-        with locked(tmp_path / "events.db"):
-            spool.start(committer, lambda _: None)
-            await spool.append([make_record("a"), make_record()])
-            await asyncio.sleep(1.5)
-            assert 2 == spool.depth
-
-        await eventually(lambda: not spool.depth)
-    assert 2 == len(await stored(store))
-
-
-async def test_a_record_that_the_spool_could_not_delete_is_not_stored_twice(path, store):
-    records = [make_record("a"), make_record(), make_record()]
-    async with closing(await open_spool(path, 10)) as spool:
-        await spool.append(records)
-        with closed(sqlite3.connect(path)) as connection:
-            connection.execute(
-                "CREATE TRIGGER stuck BEFORE DELETE ON spooled"
-                " BEGIN SELECT RAISE(ABORT, 'stuck'); END"
-            )
-            spool.start(store, lambda _: None)
-            await eventually(lambda: stored(store))
-            await asyncio.sleep(0.6)
-            connection.execute("DROP TRIGGER stuck")
-        await eventually(lambda: not spool.depth)
-
-    assert [one.data for one in records] == [one.data for one in await stored(store)]
-
-
-async def test_closing_while_the_spool_drains_loses_nothing(path, store):
-    records = [make_record(f"{n}") for n in range(5000)]
-    async with closing(await open_spool(path, 10_000)) as spool:
-        await spool.append(records)
-        spool.start(store, lambda _: None)
-        await eventually(lambda: spool.depth < 5000)
-
-    async with closing(await open_spool(path, 10_000)) as spool:
-        assert spool.depth < 5000
-        await drained(spool, store)
-    assert records == await stored(store)
-
-
-class Slow:
-    """A store whose every append takes a turn of the loop or ten."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
-        for _ in range(10):
-            await asyncio.sleep(0)
-        return await self._store.append(records)
-
-
-async def test_records_can_be_spooled_while_the_spool_drains(path, store):
-    async with closing(await open_spool(path, 100_000)) as spool:
-        heard: list[Outcome] = []
-        spool.start(Slow(store), heard.extend)
-        for n in range(300):
-            await spool.append([make_record(f"{n}"), make_record()])
-        await eventually(lambda: not spool.depth)
-
-        assert [STORED] * 600 == heard
-        assert 0 == rows(path)
-        assert set() == spool.known([key_of(f"{n}") for n in range(300)])
-    assert 600 == len(await stored(store))
-
-
-async def test_a_file_that_is_not_a_database_is_refused(path):
+async def test_a_file_that_is_no_database_is_refused(path):
     path.write_text("notes " * 1000)
 
     with pytest.raises(StoreError, match="not a database"):
         await open_spool(path, 10)
+
+
+async def test_records_without_a_key_are_told_apart_by_their_ids(path):
+    record = make_record()
+    async with closing(await open_spool(path, 10)) as spool:
+        assert [QUEUED, QUEUED] == list(await spool.append([record, make_record()]))
+        assert [DUPLICATE] == list(await spool.append([record]))
+        assert {record.id} == spool.known([record.id, make_record().id])
+
+
+async def test_the_oldest_are_given_within_bounds_and_stay_until_they_are_dropped(path):
+    records = [make_record(data='"' + "x" * 1000 + '"') for _ in range(6)]
+    async with closing(await open_spool(path, 10)) as spool:
+        await spool.append(records)
+
+        assert 3 == len((await spool.peek(3, 1 << 20)).records)
+        assert 1 == len((await spool.peek(3, 1)).records)
+        two = await spool.peek(9, 3000)
+        assert [one.data for one in records[:2]] == [one.data for one in two.records]
+        await spool.drop(two)
+        assert 4 == spool.depth
+        assert records[2].data == (await spool.peek(1, 1)).records[0].data
+
+
+async def test_reconciling_finds_what_an_append_of_unknown_outcome_has_kept(path):
+    record = make_record()
+    async with closing(await open_spool(path, 10)) as spool:
+        with closed(sqlite3.connect(path)) as other:
+            other.execute("INSERT INTO spooled (key, record) VALUES (?, '')", (record.id,))
+            other.commit()
+        await spool.reconcile([record.id])
+
+        assert 1 == spool.depth
+        assert spool.filled.is_set()
+        assert {record.id} == spool.known([record.id])

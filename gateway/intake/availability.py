@@ -1,0 +1,77 @@
+"""Whether the store takes events now, so that no request waits for a store that does not.
+
+The first failure marks the store as away. From then on one task asks it whether
+it is back; requests and the spool's drain leave it alone until it is.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from gateway.errors import StoreError
+
+log = structlog.get_logger()
+
+INTERVAL = 0.25
+"""Seconds between two questions: the spool drains within a second of the store's return."""
+
+
+class Availability:
+    """Knows whether the store is away.
+
+    `reason` says why, and is empty while it is not. `silent` tells that it does not
+    even answer what it holds.
+    """
+
+    def __init__(self, probe: Callable[[], Awaitable[None]]) -> None:
+        """*probe* returns once a write would be durable, and raises StoreError otherwise."""
+        self._probe = probe
+        self._available = asyncio.Event()
+        self._available.set()
+        self._away_since = 0.0
+        self._watching: asyncio.Task[None] | None = None
+        self.reason = ""
+        self.silent = False
+
+    @property
+    def away(self) -> bool:
+        """Whether the store is to be left alone."""
+        return bool(self.reason)
+
+    async def wait(self) -> None:
+        """Return as soon as the store is not away."""
+        await self._available.wait()
+
+    def failed(self, error: StoreError, *, silent: bool = False) -> None:
+        """The store has failed: it is away until a probe succeeds."""
+        self.silent = self.silent or silent
+        if self.away:
+            return
+        self.reason = str(error) or type(error).__name__
+        self._away_since = time.monotonic()
+        self._available.clear()
+        log.warning("store_away", error=self.reason)
+        self._watching = asyncio.create_task(self._watch(), name="store-watch")
+
+    async def _watch(self) -> None:
+        while self.away:
+            await asyncio.sleep(INTERVAL)
+            try:
+                await self._probe()
+            except StoreError as error:
+                self.reason = str(error)
+            except Exception as error:
+                log.exception("store_probe_failed")
+                self.reason = repr(error)
+            else:
+                self.reason, self.silent = "", False
+        self._available.set()
+        log.info("store_back", seconds=round(time.monotonic() - self._away_since, 1))
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)

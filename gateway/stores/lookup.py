@@ -1,0 +1,48 @@
+"""A connection that only asks: the one that writes may be waiting for a lock."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from gateway.errors import StoreError
+from gateway.stores.database import uri_of
+from gateway.stores.executor import SerialExecutor
+
+T = TypeVar("T")
+
+
+class Lookup:
+    """A read-only connection to a store's file, on a thread of its own, opened when it is used."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._executor = SerialExecutor(f"sqlite {path.name} lookup")
+        self._connection: sqlite3.Connection | None = None
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run *work* on the connection's thread.
+
+        Raises:
+            StoreError: the file cannot be read, or this is closed.
+        """
+        if self._executor.closed:
+            raise StoreError(f"{self._path}: closed")
+        try:
+            return await self._executor.run(self._run, work)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._connection is None:
+            self._connection = sqlite3.connect(uri_of(self._path, "ro"), uri=True, timeout=0)
+        return work(self._connection)
+
+    async def close(self) -> None:
+        """Close the connection and end its thread. Safe to call twice."""
+        await self._executor.close(self._release)
+
+    def _release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
