@@ -181,7 +181,7 @@ def _roll_back(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def placeholders(values: Sequence[Any]) -> str:
+def placeholders(values: Sequence[object]) -> str:
     """As many question marks as *values*, for an IN list."""
     return ",".join("?" * len(values))
 
