@@ -1,7 +1,6 @@
-"""The operator's configuration: each option's name, type, default and meaning, said once.
+"""The operator's configuration: the tables that every gateway has, and the settings as a whole.
 
-The tables of the dialects are declared beside their documents, and joined to
-these by whoever knows which dialects there are.
+The table of a dialect is declared beside the dialect's documents. `schema` joins them.
 """
 
 import dataclasses
@@ -50,15 +49,15 @@ class Address(fields.String):
 
 
 class Server(Table):
-    """The public listener: nothing but the dialects."""
+    """The public listener, for clients."""
 
     listen: str = option(Address(), "Where clients connect.", default="127.0.0.1:8080")
-    body_timeout: int = option(Count(1), "Seconds that a body may take to arrive.", default=30)
+    body_timeout: int = option(Count(1), "Seconds for a body to arrive; then 408.", default=30)
     keepalive_timeout: int = option(
         Count(1), "Seconds that an idle connection stays open.", default=75
     )
     shutdown_timeout: int = option(
-        Count(1), "Seconds to answer who still waits when asked to stop.", default=30
+        Count(1), "Seconds to answer open requests when the gateway stops.", default=30
     )
 
 
@@ -69,7 +68,7 @@ class Ops(Table):
 
 
 class Store(Table):
-    """Where events are kept."""
+    """The store."""
 
     url: str = option(
         fields.String(),
@@ -84,43 +83,45 @@ class Store(Table):
 
 
 class Spool(Table):
-    """Where events wait while the store is away."""
+    """The spool, which keeps events while the store is unavailable."""
 
     path: str | None = option(
         fields.String(),
-        "A file on the local disk; by default spool.db beside the store.",
+        "A file on the local disk; by default spool.db in the directory of the store.",
         default=None,
     )
     max_events: int = option(
-        Count(1), "Events that may wait there; beyond it 503.", default=1_000_000
+        Count(1), "Events that the spool may hold; then 503.", default=1_000_000
     )
 
 
 class Ingest(Table):
-    """What is taken in, for every dialect."""
+    """What all dialects have in common."""
 
     on_invalid: OnInvalid = option(
         Choice(OnInvalid),
-        "quarantine: keep invalid events aside, store the others. refuse: one invalid event "
-        "refuses its request. accept: as quarantine, and succeed even when none is valid.",
+        "quarantine: quarantine invalid events, store the others. refuse: one invalid event "
+        "refuses its request. accept: as quarantine, with success even if no event is valid.",
         default="quarantine",
     )
     max_waiting_events: int = option(
-        Count(1), "Events that may wait for the disk; beyond it 503.", default=20_000
+        Count(1), "Events that may wait for the disk; then 503.", default=20_000
     )
     max_waiting_bytes: int = option(
-        Count(1), "Their text in bytes; beyond it 503.", default=67_108_864
+        Count(1), "Bytes of events that may wait for the disk; then 503.", default=67_108_864
     )
 
 
 class Quarantine(Table):
-    """Refused content of known clients."""
+    """The quarantine, which keeps invalid content of known clients."""
 
-    max_records: int = option(Count(0), "Quarantined records kept; the oldest go.", default=10_000)
+    max_records: int = option(
+        Count(0), "Quarantined records to keep; then the oldest are deleted.", default=10_000
+    )
 
 
 class Log(Table):
-    """What is written to stderr."""
+    """The log, on stderr."""
 
     level: LogLevel = option(
         Choice(LogLevel),

@@ -48,11 +48,11 @@ class DeviceTenant(TenantTable):
     tenant: str = option(TenantName(), "{tenantId} in the path.")
     devices: tuple[str, ...] = items(fields.String(), "{deviceId}s that exist.", default=())
     serials: Mapping[str, str] = mapping(
-        "Serial numbers: sn-!-SERIAL is an alias of the device named here."
+        "Devices by serial number: sn-!-SERIAL is an alias of the device."
     )
     provisioning: Provisioning = option(
         Choice(Provisioning),
-        "open: an unknown device is created by its first valid event.",
+        "open: the first valid event of a device creates it.",
         default="closed",
     )
     max_devices: int = option(
@@ -60,7 +60,7 @@ class DeviceTenant(TenantTable):
     )
     acknowledge: Acknowledge = option(
         Choice(Acknowledge),
-        "queued: answer 202 from the spool, before the store has the event.",
+        "queued: answer 202 when the event is in the spool.",
         default="stored",
     )
 
@@ -91,25 +91,24 @@ class Options(Table):
     max_body: int = option(
         Count(1), "Largest body after decompression, in bytes.", default=1_048_576
     )
-    accept_app_key: bool = option(
-        Flag(), "Take appKey for appId where appId is missing.", default=True
-    )
+    accept_app_key: bool = option(Flag(), "Use appKey if appId is missing.", default=True)
     lenient_description: bool = option(
-        Flag(), 'Take a missing or null description for "".', default=False
+        Flag(), 'Treat a missing or null description as "".', default=False
     )
     conflict: Conflict = option(
         Choice(Conflict),
-        "What 409 compares: the whole event, or only tenant, device, type and timestamp.",
+        "What makes a duplicate (409). event: the whole event. "
+        "instant: only tenant, device, typeId and timestamp.",
         default="event",
     )
     hide_foreign_tenants: bool = option(
         Flag(),
-        "Answer 403 for every tenant that a key is not bound to, 404 for none.",
+        "Answer 403 instead of 404 for unknown tenants.",
         default=False,
     )
     max_future_ms: int | None = option(
         Count(0),
-        "Refuse timestamps further ahead than this, in ms; absent: refuse none.",
+        "Refuse timestamps further in the future, in milliseconds; absent: refuse none.",
         default=None,
     )
     tenants: tuple[DeviceTenant, ...] = tables(DeviceTenant, "Who owns devices.", unique="tenant")

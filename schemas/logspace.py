@@ -113,16 +113,16 @@ class Options(Table):
     )
     spaces_directory: tuple[Space, ...] | None = option(
         FolderOf("*.space", spaces_of),
-        "A folder of HQ's own <space>.space files, one token a line, read at start.",
+        "A folder of the HQ's <space>.space files, one token on each line, read at start.",
         default=None,
     )
     orders_directory: str | None = option(
         fields.String(),
-        "A folder of <controller-id>.json files that GET /orders answers.",
+        "A folder of <controller-id>.json files, the answers to GET /orders.",
         default=None,
     )
     default_orders: bool = option(
-        Flag(), "Without such a file, compose orders from uploaded capabilities.", default=False
+        Flag(), "Without a file, compose orders from uploaded capabilities.", default=False
     )
     default_cron: str = option(
         fields.String(
@@ -130,12 +130,12 @@ class Options(Table):
                 r"^\s*(\S+\s+){5,6}\S+\s*$", error="Not a Quartz expression of 6 or 7 fields."
             )
         ),
-        "When composed orders have scheduled agents report (Quartz).",
+        "Schedule in composed orders (Quartz syntax).",
         default="0 * * * * ? *",
     )
     commit_max_seconds: int = option(
         Count(1),
-        "Composed orders have agents upload at least this often, in seconds.",
+        "Longest interval between uploads in composed orders, in seconds.",
         default=60,
     )
     spaces: tuple[Space, ...] = tables(Space, "Who may report.", unique="tenant")

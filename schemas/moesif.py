@@ -172,21 +172,21 @@ class Application(TenantTable):
     ids: tuple[str, ...] = items(
         Secret(),
         "What X-Moesif-Application-Id may be; plain or sha256:<hex>. "
-        "SDKs want 50 characters or more.",
+        "SDKs require 50 characters or more.",
     )
     sample_rate: int | None = option(
         Count(0, 100),
-        "Percentage of events that SDKs are told to send; absent: 100.",
+        "Percentage of events that SDKs send; absent: 100.",
         default=None,
     )
     config_file: str | None = option(
         FileOf(json_text(SdkConfig())),
-        "A JSON file with what GET /v1/config answers; members left out have defaults.",
+        "A JSON file with the answer to GET /v1/config; missing members have defaults.",
         default=None,
     )
     rules_file: str | None = option(
         FileOf(json_text(Rule(many=True))),
-        "A JSON file with the array that GET /v1/rules answers; absent: [].",
+        "A JSON file with the answer to GET /v1/rules, an array; absent: [].",
         default=None,
     )
 
@@ -201,6 +201,6 @@ class Options(Table):
         Choice(OnInvalid), "As in [ingest], for this dialect alone.", default=None
     )
     deduplicate_identical: bool = option(
-        Flag(), "Store a repeated event once even if it has no transaction_id.", default=False
+        Flag(), "Store identical events without transaction_id once.", default=False
     )
     applications: tuple[Application, ...] = tables(Application, "Who may report.", unique="tenant")

@@ -122,7 +122,7 @@ def json_text(schema: Schema) -> Callable[[bytes], str]:
 
 
 class Redaction(Table):
-    """Names of what must not be kept."""
+    """Names of values to mask."""
 
     headers: tuple[str, ...] = items(
         fields.String(),

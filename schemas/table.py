@@ -56,7 +56,7 @@ def items(of: fields.Field[Any], help_text: str, *, default: Any = missing) -> A
 
     Without *default* the option is required, and needs at least one element.
     """
-    rules = [validate.Length(min=1)] if default is missing else []
+    rules = [validate.Length(min=1, error="Must not be empty.")] if default is missing else []
     return _declare(_Tuple(of, validate=rules), help_text, default, lambda: default)
 
 

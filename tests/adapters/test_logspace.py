@@ -274,3 +274,16 @@ async def test_a_deeply_nested_element_is_quarantined_without_its_secrets(runnin
         [kept] = await gateway.events()
 
         assert "secret" not in kept["data"]["raw"]
+
+
+async def test_a_space_with_tokens_in_a_folder_keeps_its_rules_of_redaction(running, tmp_path):
+    (tmp_path / "development.space").write_text("from-a-folder\n")
+    space = {"tenant": "development", "tokens": ["own"], "redact": {"keys": ["password"]}}
+    options = {"spaces": [space], "spaces_directory": str(tmp_path)}
+    async with running({"logspace": options}) as gateway:
+        event = reading(password="hunter2")
+        answer = await gateway.logspace([event], **{"logspace.space-token": "from-a-folder"})
+        [stored] = await gateway.events()
+
+    assert 202 == answer.status
+    assert "[redacted]" == stored["data"]["password"]
