@@ -1,17 +1,17 @@
 """The contract of an adapter: the part that speaks one dialect.
 
 An adapter turns a request into a `ParseResult`, and a receipt or a refusal into a
-`Reply`. It does no I/O and awaits nothing. To add a dialect, write one module
-that fulfils `Adapter`, one with its documents and options in `schemas`, and
-name the class in `gateway.adapters.ADAPTERS`.
+`Reply`. It does no I/O and awaits nothing. docs/dialects/README.md says how to
+add one.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from gateway.errors import RETRY_AFTER, Reason, Refusal
+from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt
 from gateway.store import Documents
 from schemas import Problem
@@ -32,28 +32,48 @@ class Head(msgspec.Struct, frozen=True):
     headers: Callable[[str], Sequence[str]]
 
 
+class Credential(msgspec.Struct, frozen=True):
+    """A secret and the tenants that it opens. `secret` is plain text or ``sha256:<hex>``.
+
+    A dialect whose credentials open less than a tenant derives its own class from this one.
+    """
+
+    secret: str
+    tenants: Sequence[str]
+
+
 class Tenant(msgspec.Struct, frozen=True):
-    """Who owns the credential, and what the adapter found out while admitting the request."""
+    """On whose behalf a request speaks.
+
+    A dialect that finds out more while it admits a request derives its own class from this one.
+    """
 
     name: str
-    detail: Any = None
 
 
-class Inbound(msgspec.Struct, frozen=True):
+OptionsT = TypeVar("OptionsT", bound=Table)
+CredentialT = TypeVar("CredentialT", bound=Credential)
+TenantT = TypeVar("TenantT", bound=Tenant)
+
+
+class Inbound(msgspec.Struct, Generic[TenantT], frozen=True):
     """One admitted request with its body, inflated and within its limit.
 
     `received_at` is in microseconds since 1970 UTC; `client_address` is the peer's.
     """
 
     head: Head
-    tenant: Tenant
+    tenant: TenantT
     body: bytes
     received_at: int
     client_address: str
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """An element that is no event: where it stood in the request, why, and its text."""
+    """An element that failed validation: its position in the request, why, and its text.
+
+    `position` is None where the request holds one event and not a batch.
+    """
 
     position: int | None
     problems: Sequence[Problem]
@@ -68,14 +88,14 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 MAX_REJECTED = 10_000
-"""Different rejected elements of one request that go to quarantine; more are counted."""
+"""Different rejected elements of one request that go to quarantine; more are only counted."""
 
 
 class ParseResult(msgspec.Struct):
-    """What a request, or a part of a batch, turned out to hold.
+    """The records of a request, or of a part of its batch, and the elements that are invalid.
 
-    `rejected` holds the elements that are no events, each text once; `repeated`
-    counts those left out. A batch may be millions of bytes of nothing else.
+    `rejected` holds each text once; `repeated` counts those left out. A batch may
+    be millions of bytes of nothing else.
     """
 
     records: list[EventRecord]
@@ -85,11 +105,11 @@ class ParseResult(msgspec.Struct):
 
     @property
     def rejections(self) -> int:
-        """How many elements are no events."""
+        """How many elements are invalid."""
         return len(self.rejected) + self.repeated
 
     def reject(self, one: Rejected) -> None:
-        """Add an element that is no event."""
+        """Add an invalid element."""
         if len(self.rejected) < MAX_REJECTED and one.raw not in self.texts:
             self.texts.add(one.raw)
             self.rejected.append(one)
@@ -117,76 +137,87 @@ class Reply(msgspec.Struct, frozen=True, eq=False):
     content_type: str = "application/json"
 
 
-class Credential(msgspec.Struct, frozen=True):
-    """A secret and what it opens. `secret` is plain text or ``sha256:<hex>``."""
-
-    secret: str
-    tenants: Sequence[str]
-    detail: Any = None
-
-
-class Ingest(msgspec.Struct, frozen=True):
+class Ingest(msgspec.Struct, Generic[TenantT], frozen=True):
     """An address that takes events.
 
-    `split` cuts a body into the text of its events (raising `schemas.Unreadable`);
-    `read` turns some of them, the first of which stood at *start* (None: the body
-    is one event, not a batch), into records. A batch is read in parts so that a
-    large one never holds the loop for long. `media_types` tells whether a
-    Content-Type is taken; without it every one is.
+    Attributes:
+        paths: templates such as ``/a/{b}``; a parameter is a whole segment. No two
+            addresses of the gateway may match the same path.
+        max_body: the limit of a body in bytes, inflated.
+        split: cuts a body into the text of its events; raises `schemas.Unreadable`.
+        read: turns some of these texts into records. The first of them stood at
+            the given position, which is None where the body is one event and not a
+            batch. A batch is read in parts, so that a large one never holds the
+            loop for long. Raises `schemas.Unreadable` only for a body of one event.
+        batch: whether a body may hold any number of events.
+        media_types: whether a Content-Type is supported; None supports every one.
+        wants_queue: whether to answer from the spool, before the store has the
+            events; None never does.
+        masked: an invalid text without what not even the quarantine may hold.
     """
 
     paths: Sequence[str]
     methods: Sequence[str]
     max_body: int
-    split: Callable[[Inbound], Sequence[bytes]]
-    read: Callable[[Inbound, Sequence[bytes], int | None], ParseResult]
+    split: Callable[[Inbound[TenantT]], Sequence[bytes]]
+    read: Callable[[Inbound[TenantT], Sequence[bytes], int | None], ParseResult]
     batch: bool
     media_types: Callable[[str], bool] | None = None
+    wants_queue: Callable[[Inbound[TenantT]], bool] | None = None
+    masked: Callable[[bytes], bytes] | None = None
 
 
 class Document(msgspec.Struct, frozen=True):
-    """An address that gives or takes a document; *open* ones need no credential."""
+    """An address that gives or takes a document; *open* ones need no credential.
+
+    The tenant of a request without a good credential has the name ``""``.
+    """
 
     paths: Sequence[str]
     methods: Sequence[str]
-    answer: Callable[[Inbound, Documents], Awaitable[Reply]]
+    answer: Callable[[Inbound[Tenant], Documents], Awaitable[Reply]]
     max_body: int = 1 << 20
     open: bool = False
 
 
-Endpoint = Ingest | Document
-
-
-class Adapter(Protocol):
-    """Speaks one dialect.
+class Adapter(ABC, Generic[OptionsT, CredentialT, TenantT]):
+    """Speaks one dialect. Derive from `HasFolders` or `Provisions` as well where it needs to.
 
     Class attributes:
         dialect: the word for it, used in records, metrics and the configuration.
         options: the type of its table in the configuration.
-        prefixes: the addresses whose 404 it words.
+        prefixes: the addresses whose 404 it words; the longest one that fits decides.
     """
 
     dialect: ClassVar[str]
     options: ClassVar[type[Table]]
     prefixes: ClassVar[Sequence[str]]
 
-    def __init__(self, options: Any) -> None: ...
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        missing = [n for n in ("dialect", "options", "prefixes") if not hasattr(cls, n)]
+        if missing:
+            raise TypeError(f"{cls.__name__} lacks {', '.join(missing)}.")
+
+    @abstractmethod
+    def __init__(self, options: OptionsT) -> None:
+        """Make the adapter with the options of its table, a checked `options`."""
 
     @property
-    def endpoints(self) -> Sequence[Endpoint]:
+    @abstractmethod
+    def endpoints(self) -> Sequence[Ingest[TenantT] | Document]:
         """The addresses it answers."""
 
-    def folders(self) -> Mapping[str, str]:
-        """Folders of files that stand for documents, by the prefix of those documents' names."""
-        return {}
-
-    def credentials(self) -> Iterable[Credential]:
+    @abstractmethod
+    def credentials(self) -> Iterable[CredentialT]:
         """The secrets that it knows, for the Keyring."""
 
+    @abstractmethod
     def secret(self, head: Head) -> str | None:
         """The secret that a request presents, or None where it presents none."""
 
-    def admit(self, head: Head, credential: Credential) -> Tenant:
+    @abstractmethod
+    def admit(self, head: Head, credential: CredentialT) -> TenantT:
         """Say on whose behalf the request speaks; raises `Refusal` where it may not."""
 
     def on_invalid(self, default: str) -> str:
@@ -196,54 +227,41 @@ class Adapter(Protocol):
         """
         return default
 
-    def provisioned(self, inbound: Inbound) -> tuple[str, str] | None:
-        """The (tenant, name) of a document that records what this request's success created."""
-        return None
-
-    def recall(self, names: Iterable[tuple[str, str]]) -> None:
-        """Know again what earlier requests created, by those names."""
-        return
-
-    def wants_queue(self, inbound: Inbound) -> bool:
-        """Whether the request is to be answered from the spool, before the store has it."""
-        return False
-
-    def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
+    @abstractmethod
+    def accepted(self, inbound: Inbound[TenantT], receipt: Receipt) -> Reply:
         """Word the success of a request whose events are durable."""
 
-    def refused(self, refusal: Refusal, head: Head, tenant: Tenant | None) -> Reply:
+    @abstractmethod
+    def refused(self, refusal: Refusal, head: Head, tenant: TenantT | None) -> Reply:
         """Word a refusal. Has words for every `Reason`."""
 
 
-STATUS: Mapping[Reason, int] = {
-    Reason.NO_SUCH_ADDRESS: 404,
-    Reason.METHOD_NOT_ALLOWED: 405,
-    Reason.CREDENTIAL_MISSING: 401,
-    Reason.CREDENTIAL_UNKNOWN: 401,
-    Reason.TENANT_UNKNOWN: 404,
-    Reason.TENANT_FORBIDDEN: 403,
-    Reason.DEVICE_UNKNOWN: 404,
-    Reason.DEVICE_FORBIDDEN: 403,
-    Reason.BODY_TOO_LARGE: 413,
-    Reason.BODY_TOO_SLOW: 408,
-    Reason.MEDIA_TYPE_UNSUPPORTED: 415,
-    Reason.ENCODING_UNSUPPORTED: 415,
-    Reason.ENCODING_CORRUPT: 400,
-    Reason.EXPECTATION_UNSUPPORTED: 417,
-    Reason.NOT_JSON: 400,
-    Reason.INVALID: 400,
-    Reason.OVERLOADED: 503,
-    Reason.UNAVAILABLE: 503,
-    Reason.INTERNAL: 500,
-}
-"""The HTTP status of each reason where a dialect does not say otherwise."""
+Endpoint: TypeAlias = Ingest[Any] | Document
+AnyAdapter: TypeAlias = Adapter[Any, Any, Any]
+"""Any adapter. The gateway only hands back to an adapter what that adapter made."""
 
 
-def headers_of(refusal: Refusal, status: int) -> dict[str, str]:
-    """The headers that HTTP wants with a refusal: Allow (405), Retry-After (503)."""
-    headers: dict[str, str] = {}
-    if refusal.allowed:
-        headers["Allow"] = ", ".join(refusal.allowed)
-    if status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER)
-    return headers
+class HasFolders(ABC):
+    """The part of an adapter some of whose documents are files that an operator writes."""
+
+    @abstractmethod
+    def folders(self) -> Mapping[str, str]:
+        """Folders of such files, by the prefix of those documents' names."""
+
+
+class Provisions(ABC, Generic[TenantT]):
+    """The part of an adapter whose requests create what later requests may name.
+
+    What was created is recorded as an empty document, and restored at the next
+    start. `created_prefix` is what the names of those documents begin with.
+    """
+
+    created_prefix: ClassVar[str]
+
+    @abstractmethod
+    def created_document(self, inbound: Inbound[TenantT]) -> str | None:
+        """The name of the document that records what this request's success creates."""
+
+    @abstractmethod
+    def restore(self, created: Iterable[tuple[str, str]]) -> None:
+        """Know what requests created, by (tenant, name of the document)."""

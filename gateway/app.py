@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from gateway.adapter import HasFolders, Provisions
 from gateway.adapters import ADAPTERS
 from gateway.auth import Keyring
 from gateway.checks import AdapterClasses, spool_path, tenants_of
@@ -126,7 +127,9 @@ class Gateway:
         keyring = Keyring()
         for adapter in self._adapters:
             keyring.add(adapter.dialect, adapter.credentials())
-            adapter.recall(await self._store.names(adapter.dialect, "device/"))
+            if isinstance(adapter, Provisions):
+                created = await self._store.names(adapter.dialect, adapter.created_prefix)
+                adapter.restore(created)
         self._reception = IngestHandler(
             adapters=self._adapters,
             keyring=keyring,
@@ -141,6 +144,7 @@ class Gateway:
         return {
             (adapter.dialect, prefix): Path(folder)
             for adapter in self._adapters
+            if isinstance(adapter, HasFolders)
             for prefix, folder in adapter.folders().items()
         }
 

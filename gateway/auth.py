@@ -7,6 +7,8 @@ nothing about the text of a secret.
 import hashlib
 from collections.abc import Iterable
 
+import msgspec
+
 from gateway.adapter import Credential
 from gateway.errors import Reason, Refusal
 
@@ -43,7 +45,7 @@ class Keyring:
         held = self._known.setdefault(dialect, {})
         for credential in credentials:
             # Drop the secret itself, so that no traceback can show it.
-            kept = Credential("", credential.tenants, credential.detail)
+            kept = msgspec.structs.replace(credential, secret="")
             held[digest_of(credential.secret)] = kept
 
     def find(self, dialect: str, secret: str | None) -> Credential:

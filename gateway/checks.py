@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from gateway.adapter import Adapter, Credential
+import msgspec
+
+from gateway.adapter import AnyAdapter, Credential
 from gateway.adapters import ADAPTERS
 from gateway.auth import digest_of
 from gateway.config import Settings
@@ -15,7 +17,7 @@ from schemas.config import Store, split_address
 from schemas.options import TenantTable
 from schemas.table import Table
 
-AdapterClasses = Sequence[type[Adapter]]
+AdapterClasses = Sequence[type[AnyAdapter]]
 
 
 def dialects(adapters: AdapterClasses = ADAPTERS) -> dict[str, type[Table]]:
@@ -60,7 +62,7 @@ def _claimed_twice(settings: Settings) -> Iterator[Problem]:
         yield Problem("ops.listen", "The public listener has this address.")
 
 
-def _credential_problems(adapter: Adapter) -> Iterator[Problem]:
+def _credential_problems(adapter: AnyAdapter) -> Iterator[Problem]:
     seen: dict[bytes, Credential] = {}
     for credential in adapter.credentials():
         try:
@@ -68,11 +70,16 @@ def _credential_problems(adapter: Adapter) -> Iterator[Problem]:
         except ValueError as error:
             yield Problem("", str(error))
             continue
-        if (first.tenants, first.detail) != (credential.tenants, credential.detail):
+        if _opens(first) != _opens(credential):
             owners = [", ".join(one.tenants) for one in (first, credential)]
             yield Problem(
                 "", f"The same credential is given twice, to '{owners[0]}' and to '{owners[1]}'."
             )
+
+
+def _opens(credential: Credential) -> Credential:
+    """What a credential opens, to compare it with another one."""
+    return msgspec.structs.replace(credential, secret="")
 
 
 def _store_problems(url: str) -> list[Problem]:

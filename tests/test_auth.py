@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from gateway.adapter import Credential
+from gateway.adapters.device import ApiKey
 from gateway.auth import Keyring, digest_of, digest_text
 from gateway.errors import Reason, Refusal
 
@@ -14,7 +15,7 @@ HASHED = "sha256:" + hashlib.sha256(b"hashed secret").hexdigest()
 @pytest.fixture
 def keyring() -> Keyring:
     keyring = Keyring()
-    keyring.add("moesif", [Credential("plain secret", ["acme"], detail=7)])
+    keyring.add("moesif", [ApiKey("plain secret", ["acme"], frozenset({"D1"}))])
     keyring.add("moesif", [Credential(HASHED, ["other"]), Credential("tökén 🎉", ["acme"])])
     keyring.add("logspace", [Credential("a token", ["space"])])
     return keyring
@@ -27,10 +28,9 @@ def refused(keyring: Keyring, dialect: str, secret: str | None) -> Reason:
 
 
 def test_a_credential_is_found_by_its_secret(keyring):
-    assert (["acme"], 7) == (
-        keyring.find("moesif", "plain secret").tenants,
-        keyring.find("moesif", "plain secret").detail,
-    )
+    found = keyring.find("moesif", "plain secret")
+
+    assert ApiKey("", ["acme"], frozenset({"D1"})) == found
     assert ["acme"] == keyring.find("moesif", "tökén 🎉").tenants
 
 

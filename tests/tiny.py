@@ -1,29 +1,28 @@
-"""A small dialect of its own, to prove what a new dialect takes: this file and a line.
+"""A small dialect, to prove what a new dialect takes: schema, module, golden files and a line.
 
 Its clients send one reading of a meter a request, with a pass.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 from marshmallow import fields, validate
 
 from gateway.adapter import (
-    STATUS,
+    Adapter,
     Credential,
-    Endpoint,
     Head,
     Inbound,
     Ingest,
     ParseResult,
-    Rejected,
     Reply,
     Tenant,
 )
-from gateway.errors import RETRY_AFTER, Refusal
+from gateway.adapters.common import STATUS, headers_of, read_batch
+from gateway.errors import Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
-from schemas import Invalid, Lenient, jsontext
+from schemas import Lenient, jsontext
 from schemas.decoders import Decoder
 from schemas.options import Count, Secret, TenantTable
 from schemas.table import Table, items, option, tables
@@ -53,7 +52,7 @@ class Options(Table):
 READING = Decoder(MeterReading())
 
 
-class TinyAdapter:
+class TinyAdapter(Adapter[Options, Credential, Tenant]):
     """Speaks the dialect of meters."""
 
     dialect: ClassVar[str] = "tiny"
@@ -64,7 +63,7 @@ class TinyAdapter:
         self._options = options
 
     @property
-    def endpoints(self) -> Sequence[Endpoint]:
+    def endpoints(self) -> Sequence[Ingest[Tenant]]:
         return [
             Ingest(
                 ("/tiny/{meter}",),
@@ -75,9 +74,6 @@ class TinyAdapter:
                 batch=False,
             )
         ]
-
-    def folders(self) -> Mapping[str, str]:
-        return {}
 
     def credentials(self) -> Iterable[Credential]:
         for house in self._options.houses:
@@ -90,47 +86,32 @@ class TinyAdapter:
     def admit(self, head: Head, credential: Credential) -> Tenant:
         return Tenant(credential.tenants[0])
 
-    def on_invalid(self, default: str) -> str:
-        return default
+    def _read(
+        self, inbound: Inbound[Tenant], raws: Sequence[bytes], start: int | None
+    ) -> ParseResult:
+        def record(reading: Any, text: str) -> EventRecord:
+            tenant, meter = inbound.tenant.name, inbound.head.params["meter"]
+            return EventRecord(
+                id=new_id(inbound.received_at),
+                dialect=self.dialect,
+                tenant=tenant,
+                kind="reading",
+                type=reading.meter,
+                subject=meter,
+                time=inbound.received_at,
+                received_at=inbound.received_at,
+                client_address=inbound.client_address,
+                key=key_of(self.dialect, tenant, "reading", meter, str(reading.number)),
+                data=text,
+            )
 
-    def provisioned(self, inbound: Inbound) -> tuple[str, str] | None:
-        return None
+        return read_batch(READING, raws, start, record)
 
-    def recall(self, names: Iterable[tuple[str, str]]) -> None:
-        return None
-
-    def wants_queue(self, inbound: Inbound) -> bool:
-        return False
-
-    def _read(self, inbound: Inbound, raws: Sequence[bytes], start: int | None) -> ParseResult:
-        [raw] = raws
-        try:
-            reading, text = READING.check(raw)
-        except Invalid as error:
-            return ParseResult([], [Rejected(None, error.problems, raw)])
-        tenant, meter = inbound.tenant.name, inbound.head.params["meter"]
-        record = EventRecord(
-            id=new_id(inbound.received_at),
-            dialect=self.dialect,
-            tenant=tenant,
-            kind="reading",
-            type=reading.meter,
-            subject=meter,
-            time=inbound.received_at,
-            received_at=inbound.received_at,
-            client_address=inbound.client_address,
-            key=key_of(self.dialect, tenant, "reading", meter, str(reading.number)),
-            data=text,
-        )
-        return ParseResult([record], [])
-
-    def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
+    def accepted(self, inbound: Inbound[Tenant], receipt: Receipt) -> Reply:
         return Reply(208 if receipt.outcomes[0] is Outcome.DUPLICATE else 200, b'"thanks"')
 
     def refused(self, refusal: Refusal, head: Head, tenant: Tenant | None) -> Reply:
         status = STATUS[refusal.reason]
-        headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}
-        if refusal.allowed:
-            headers["Allow"] = ", ".join(refusal.allowed)
-        said = {"no": refusal.reason.value, "why": [p.path for p in refusal.problems]}
-        return Reply(status, msgspec.json.encode(said), headers)
+        why = [problem.path for problem in refusal.problems]
+        body = {"no": refusal.reason.value, "why": why, "hint": refusal.message}
+        return Reply(status, msgspec.json.encode(body), headers_of(refusal, status))

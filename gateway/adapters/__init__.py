@@ -1,11 +1,11 @@
-"""The dialects, one module each. Registration is this list."""
+"""The dialects: one module each, and a line in `ADAPTERS`."""
 
-from gateway.adapter import Adapter
+from gateway.adapter import AnyAdapter
 from gateway.adapters.device import DeviceAdapter
 from gateway.adapters.logspace import LogspaceAdapter
 from gateway.adapters.moesif import MoesifAdapter
 
-ADAPTERS: tuple[type[Adapter], ...] = (
+ADAPTERS: tuple[type[AnyAdapter], ...] = (
     MoesifAdapter,
     LogspaceAdapter,
     DeviceAdapter,

@@ -6,24 +6,23 @@ request, server); the status says what happened.
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
 
 from gateway.adapter import (
-    STATUS,
     Adapter,
     Credential,
-    Endpoint,
     Head,
     Inbound,
     Ingest,
     ParseResult,
-    Rejected,
+    Provisions,
     Reply,
     Tenant,
-    headers_of,
 )
+from gateway.adapters.common import STATUS, headers_of, read_batch
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
 from schemas import Invalid, Problem, Unreadable, device, jsontext
@@ -68,44 +67,54 @@ _WORDS: dict[Reason, tuple[int, str]] = {
 _CREATED = Reply(201, b"{}")
 
 
-class Admitted(msgspec.Struct, frozen=True):
-    """The canonical device a request is for, and whether it exists yet."""
+class ApiKey(Credential, frozen=True):
+    """A key and the devices that it opens; None opens all devices of its tenants."""
+
+    devices: frozenset[str] | None
+
+
+class Admitted(Tenant, frozen=True):
+    """The tenant and the canonical device that a request is for, and whether it exists yet."""
 
     device: str
     new: bool
 
 
-class DeviceAdapter(Adapter):
+class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitted]):
     """Speaks the dialect of devices that report one event a request."""
 
     dialect: ClassVar[str] = "device"
     options: ClassVar[type[Table]] = device.Options
     prefixes: ClassVar[Sequence[str]] = ("/rest/",)
+    created_prefix: ClassVar[str] = "device/"
 
     def __init__(self, options: device.Options) -> None:
         self._options = options
+        self._events = _Events(options)
         self._tenants = {tenant.tenant: tenant for tenant in options.tenants}
         self._devices = {name: set(tenant.devices) for name, tenant in self._tenants.items()}
         self._created = dict.fromkeys(self._tenants, 0)
 
     @property
-    def endpoints(self) -> Sequence[Endpoint]:
+    def endpoints(self) -> Sequence[Ingest[Admitted]]:
         return [
             Ingest(
                 (PATH,),
                 ("POST",),
                 self._options.max_body,
-                lambda inbound: [inbound.body],
+                lambda inbound: [jsontext.require_utf8(inbound.body)],
                 self._read,
                 batch=False,
                 media_types=_is_json,
+                wants_queue=self._wants_queue,
+                masked=_without_key,
             )
         ]
 
-    def credentials(self) -> Iterable[Credential]:
+    def credentials(self) -> Iterable[ApiKey]:
         for key in self._options.keys:
             devices = None if key.devices is None else frozenset(key.devices)
-            yield Credential(key.key, list(key.tenants), devices)
+            yield ApiKey(key.key, list(key.tenants), devices)
 
     def secret(self, head: Head) -> str | None:
         """The first of the key's headers that is present decides, even if it is empty."""
@@ -116,7 +125,7 @@ class DeviceAdapter(Adapter):
         scheme, _, token = (head.header("Authorization") or "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else None
 
-    def admit(self, head: Head, credential: Credential) -> Tenant:
+    def admit(self, head: Head, credential: ApiKey) -> Admitted:
         """Check tenant, then the key's right to it, then device, then the key's right to that."""
         name = head.params.get("tenant", "")
         if name not in credential.tenants:
@@ -124,17 +133,17 @@ class DeviceAdapter(Adapter):
             raise Refusal(Reason.TENANT_FORBIDDEN if hidden else Reason.TENANT_UNKNOWN)
         tenant = self._tenants[name]
         wanted = self._canonical(tenant, head.params["device"])
-        allowed = credential.detail is None or wanted in credential.detail
+        allowed = credential.devices is None or wanted in credential.devices
         if wanted in self._devices[name]:
             if not allowed:
                 raise Refusal(Reason.DEVICE_FORBIDDEN)
-            return Tenant(name, Admitted(wanted, new=False))
+            return Admitted(name, wanted, new=False)
         if not allowed and self._options.hide_foreign_tenants:
             raise Refusal(Reason.DEVICE_FORBIDDEN)
         creatable = tenant.provisioning == "open" and allowed and bool(wanted)
         if not creatable or self._created[name] >= tenant.max_devices:
             raise Refusal(Reason.DEVICE_UNKNOWN)
-        return Tenant(name, Admitted(wanted, new=True))
+        return Admitted(name, wanted, new=True)
 
     def _canonical(self, tenant: device.DeviceTenant, given: str) -> str:
         """The device that an id names; a serial number is an alias, and ids compare exactly."""
@@ -143,15 +152,14 @@ class DeviceAdapter(Adapter):
             return tenant.serials.get(serial, given)
         return given
 
-    def provisioned(self, inbound: Inbound) -> tuple[str, str] | None:
-        """The tenant and document name of a device that this request's success creates."""
-        admitted: Admitted = inbound.tenant.detail
-        return (inbound.tenant.name, f"device/{admitted.device}") if admitted.new else None
+    def created_document(self, inbound: Inbound[Admitted]) -> str | None:
+        """The name of the document of the device that this request's success creates."""
+        return f"{self.created_prefix}{inbound.tenant.device}" if inbound.tenant.new else None
 
-    def recall(self, names: Iterable[tuple[str, str]]) -> None:
-        """Know devices that were created before, by the names of their documents."""
-        for tenant, name in names:
-            device_id = name.removeprefix("device/")
+    def restore(self, created: Iterable[tuple[str, str]]) -> None:
+        """Know the devices that requests created."""
+        for tenant, name in created:
+            device_id = name.removeprefix(self.created_prefix)
             if device_id not in self._devices.setdefault(tenant, set()):
                 self._devices[tenant].add(device_id)
                 self._created[tenant] = self._created.get(tenant, 0) + 1
@@ -160,58 +168,32 @@ class DeviceAdapter(Adapter):
         """A request is one event: there is nothing to accept where it is invalid."""
         return "quarantine" if default == "accept" else default
 
-    def wants_queue(self, inbound: Inbound) -> bool:
+    def _wants_queue(self, inbound: Inbound[Admitted]) -> bool:
         if self._tenants[inbound.tenant.name].acknowledge == "queued":
             return True
         return _prefers_async(inbound.head)
 
-    def _read(self, inbound: Inbound, raws: Sequence[bytes], start: int | None) -> ParseResult:
-        [raw] = raws
-        try:
-            return ParseResult([self._record(inbound, raw)], [])
-        except Invalid as error:
-            reason, problems = Reason.INVALID, error.problems
-        except Unreadable as error:
-            reason, problems = Reason.NOT_JSON, (Problem("", str(error)),)
-        # An App Key is a credential: not even the quarantine may hold it.
-        reading = ParseResult([], [])
-        reading.reject(Rejected(None, problems, _without_key(raw), reason))
-        return reading
+    def _read(
+        self, inbound: Inbound[Admitted], raws: Sequence[bytes], start: int | None
+    ) -> ParseResult:
+        return read_batch(self._events, raws, start, partial(self._record, inbound))
 
-    def _record(self, inbound: Inbound, raw: bytes) -> EventRecord:
-        raw = jsontext.require_utf8(raw)
-        event = None if _MAY_HOLD_KEY.search(raw) else _EVENT.decode(raw)
-        text = raw.decode()
-        if event is None:
-            event, text = _EVENT.explain(self._normalized(raw, text))
+    def _record(self, inbound: Inbound[Admitted], event: Any, text: str) -> EventRecord:
         self._check_time(event, inbound.received_at)
-        tenant, admitted = inbound.tenant.name, inbound.tenant.detail
+        tenant, device_id = inbound.tenant.name, inbound.tenant.device
         return EventRecord(
             new_id(inbound.received_at),
             self.dialect,
             tenant,
             KIND,
             event.type_id,
-            admitted.device,
+            device_id,
             event.timestamp * 1000,
             inbound.received_at,
             inbound.client_address,
-            self._key(tenant, admitted.device, event),
+            self._key(tenant, device_id, event),
             text,
         )
-
-    def _normalized(self, raw: bytes, text: str) -> bytes:
-        """The document with `appKey` and a missing description as the options have them."""
-        document = jsontext.loads(raw, finite=True)
-        if not isinstance(document, dict):
-            return raw
-        normalized = dict(document)
-        app_key = normalized.pop("appKey", None)
-        if self._options.accept_app_key and app_key is not None and "appId" not in document:
-            normalized["appId"] = app_key
-        if self._options.lenient_description and normalized.get("description") is None:
-            normalized["description"] = ""
-        return raw if normalized == document else jsontext.dumps(normalized).encode()
 
     def _check_time(self, event: Any, now: int) -> None:
         bound = self._options.max_future_ms
@@ -229,7 +211,7 @@ class DeviceAdapter(Adapter):
                 raise Invalid((Problem("", "Contains a lone surrogate."),)) from None
         return key_of(*parts)
 
-    def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
+    def accepted(self, inbound: Inbound[Admitted], receipt: Receipt) -> Reply:
         [outcome] = receipt.outcomes
         if outcome is Outcome.DUPLICATE:
             return _error(409, 6, "This event already exists; it need not be sent again.")
@@ -238,7 +220,7 @@ class DeviceAdapter(Adapter):
         asked = {"Preference-Applied": "respond-async"} if _prefers_async(inbound.head) else {}
         return Reply(202, b"{}", asked)
 
-    def refused(self, refusal: Refusal, head: Head, tenant: Tenant | None) -> Reply:
+    def refused(self, refusal: Refusal, head: Head, tenant: Admitted | None) -> Reply:
         status = STATUS[refusal.reason]
         code, message = _WORDS.get(refusal.reason, (6, refusal.reason.value))
         faults = [f"{p.path}: {p.message}" if p.path else p.message for p in refusal.problems]
@@ -249,8 +231,37 @@ class DeviceAdapter(Adapter):
         return _error(status, code, said, headers)
 
 
+class _Events:
+    """Reads events, among them those that the options allow to differ from the schema."""
+
+    def __init__(self, options: device.Options) -> None:
+        self._options = options
+
+    def decode(self, raw: bytes) -> Any | None:
+        return None if _MAY_HOLD_KEY.search(raw) else _EVENT.decode(raw)
+
+    def explain(self, raw: bytes) -> tuple[Any, str]:
+        return _EVENT.explain(self._normalized(raw))
+
+    def _normalized(self, raw: bytes) -> bytes:
+        """The document with `appKey` and a missing description as the options have them."""
+        document = jsontext.loads(raw, finite=True)
+        if not isinstance(document, dict):
+            return raw
+        normalized = dict(document)
+        app_key = normalized.pop("appKey", None)
+        if self._options.accept_app_key and app_key is not None and "appId" not in document:
+            normalized["appId"] = app_key
+        if self._options.lenient_description and normalized.get("description") is None:
+            normalized["description"] = ""
+        return raw if normalized == document else jsontext.dumps(normalized).encode()
+
+
 def _without_key(raw: bytes) -> bytes:
-    """A refused event with its App Key masked: re-encoded if it can be read, else by pattern."""
+    """An invalid event without its App Key, which is a credential.
+
+    It is masked by a pattern where the text cannot be read as JSON.
+    """
     if not _MAY_HOLD_KEY.search(raw):
         return raw
     try:

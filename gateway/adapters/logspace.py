@@ -4,30 +4,28 @@ Agents take nothing but 202 for success and repeat a batch for ever otherwise;
 they give up on an answer after three seconds and send the same events again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from gateway.adapter import (
-    STATUS,
     Adapter,
     Credential,
     Document,
-    Endpoint,
+    HasFolders,
     Head,
     Inbound,
     Ingest,
     ParseResult,
-    Rejected,
     Reply,
     Tenant,
-    headers_of,
 )
+from gateway.adapters.common import STATUS, headers_of, read_batch
 from gateway.adapters.logspace_orders import FILES, Orders
 from gateway.errors import Reason, Refusal
-from gateway.record import EventRecord, Receipt, key_of, new_id
-from schemas import Invalid, Problem, Unreadable, jsontext, logspace
+from gateway.record import EventRecord, Receipt, keys_of, new_ids
+from schemas import jsontext, logspace
 from schemas.decoders import Decoder
 from schemas.table import Table
 
@@ -58,7 +56,7 @@ _WORDS = {
 }
 
 
-class LogspaceAdapter(Adapter):
+class LogspaceAdapter(Adapter[logspace.Options, Credential, Tenant], HasFolders):
     """Speaks the dialect of Logspace agents, with both encodings of properties."""
 
     dialect: ClassVar[str] = "logspace"
@@ -70,7 +68,7 @@ class LogspaceAdapter(Adapter):
         self._orders = Orders(self.dialect, options)
 
     @property
-    def endpoints(self) -> Sequence[Endpoint]:
+    def endpoints(self) -> Sequence[Ingest[Tenant] | Document]:
         return [
             Ingest(
                 _paths("/events"),
@@ -104,44 +102,37 @@ class LogspaceAdapter(Adapter):
     def on_invalid(self, default: str) -> str:
         return self._options.on_invalid or default
 
-    def _split(self, inbound: Inbound) -> Sequence[bytes]:
+    def _split(self, inbound: Inbound[Tenant]) -> Sequence[bytes]:
         return jsontext.split_array(jsontext.require_utf8(inbound.body, bom=True))
 
-    def _read(self, inbound: Inbound, raws: Sequence[bytes], start: int | None) -> ParseResult:
-        reading = ParseResult([], [])
-        decode, keep = EVENT.decode, reading.records.append
-        for at, raw in enumerate(raws, start=start or 0):
-            event = decode(raw)
-            if event is not None:
-                keep(self._record(inbound, event, raw.decode()))
-                continue
-            try:
-                event, text = EVENT.explain(raw)
-            except Invalid as error:
-                reading.reject(Rejected(at, error.problems, raw))
-            except Unreadable as error:
-                reading.reject(Rejected(at, [Problem("", str(error))], raw))
-            else:
-                reading.records.append(self._record(inbound, event, text))
-        return reading
+    def _read(
+        self, inbound: Inbound[Tenant], raws: Sequence[bytes], start: int | None
+    ) -> ParseResult:
+        return read_batch(EVENT, raws, start, self._recorder(inbound))
 
-    def _record(self, inbound: Inbound, event: Any, text: str) -> EventRecord:
-        tenant = inbound.tenant.name
-        return EventRecord(
-            new_id(inbound.received_at),
-            self.dialect,
-            tenant,
-            KIND,
-            event.type or "",
-            f"{event.system}/{event.agent_id}",
-            event.timestamp,
-            inbound.received_at,
-            inbound.client_address,
-            key_of(self.dialect, tenant, KIND, event.id),
-            text,
-        )
+    def _recorder(self, inbound: Inbound[Tenant]) -> Callable[[Any, str], EventRecord]:
+        """What makes records of a request's events and their texts."""
+        now, client, tenant = inbound.received_at, inbound.client_address, inbound.tenant.name
+        dialect, new_id, key_of_id = self.dialect, new_ids(now), keys_of(self.dialect, tenant, KIND)
 
-    def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
+        def record(event: Any, text: str) -> EventRecord:
+            return EventRecord(
+                new_id(),
+                dialect,
+                tenant,
+                KIND,
+                event.type or "",
+                f"{event.system}/{event.agent_id}",
+                event.timestamp,
+                now,
+                client,
+                key_of_id(event.id),
+                text,
+            )
+
+        return record
+
+    def accepted(self, inbound: Inbound[Tenant], receipt: Receipt) -> Reply:
         return _ACCEPTED
 
     def refused(self, refusal: Refusal, head: Head, tenant: Tenant | None) -> Reply:

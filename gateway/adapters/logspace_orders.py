@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.adapter import Inbound, Reply
+from gateway.adapter import Inbound, Reply, Tenant
 from gateway.store import Documents, StoredDocument
 from schemas import Invalid, Problem, Unreadable, jsontext, load
 from schemas.logspace import Capabilities, Options
@@ -29,7 +29,7 @@ class Orders:
         self._dialect = dialect
         self._options = options
 
-    async def take_capabilities(self, inbound: Inbound, documents: Documents) -> Reply:
+    async def take_capabilities(self, inbound: Inbound[Tenant], documents: Documents) -> Reply:
         """``PUT /capabilities/{controller}``: kept as it came, whatever it replaces."""
         controller = inbound.head.params["controller"]
         try:
@@ -48,7 +48,7 @@ class Orders:
         )
         return Reply(200, headers={"Content-Type": "application/json"})
 
-    async def give_order(self, inbound: Inbound, documents: Documents) -> Reply:
+    async def give_order(self, inbound: Inbound[Tenant], documents: Documents) -> Reply:
         """``GET /orders/{controller}``, or 304 where the agent has the one of that second."""
         controller = inbound.head.params["controller"]
         order = await self._order(inbound, documents, controller)
@@ -63,7 +63,7 @@ class Orders:
         return Reply(200, order.body.encode(), headers)
 
     async def _order(
-        self, inbound: Inbound, documents: Documents, controller: str
+        self, inbound: Inbound[Tenant], documents: Documents, controller: str
     ) -> StoredDocument | None:
         dialect, tenant = self._dialect, inbound.tenant.name
         if self._options.orders_directory is not None:

@@ -11,25 +11,22 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.adapter import (
-    STATUS,
     Adapter,
     Credential,
     Document,
-    Endpoint,
     Head,
     Inbound,
     Ingest,
     ParseResult,
-    Rejected,
     Reply,
     Tenant,
-    headers_of,
 )
+from gateway.adapters.common import STATUS, headers_of, read_batch
 from gateway.adapters.moesif_settings import CONFIG_TAG, RULES_TAG, SdkSettings
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, key_of, keys_of, new_ids
 from gateway.store import Documents
-from schemas import Invalid, Lenient, Problem, Unreadable, jsontext, moesif
+from schemas import Lenient, jsontext, moesif
 from schemas.decoders import Decoder
 from schemas.table import Table
 
@@ -122,7 +119,7 @@ _EVENT_TYPES = {
 }
 
 
-class MoesifAdapter(Adapter):
+class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
     """Speaks the dialect of Moesif's SDKs, plugins and browser script."""
 
     dialect: ClassVar[str] = "moesif"
@@ -138,7 +135,7 @@ class MoesifAdapter(Adapter):
         }
 
     @property
-    def endpoints(self) -> Sequence[Endpoint]:
+    def endpoints(self) -> Sequence[Ingest[Tenant] | Document]:
         ingest = [
             one for path, event_type in _EVENT_TYPES.items() for one in self._pair(path, event_type)
         ]
@@ -151,15 +148,16 @@ class MoesifAdapter(Adapter):
         every += [path for one in documents for path in one.paths]
         return [*ingest, *documents, Document(every, ("OPTIONS",), self._preflight, open=True)]
 
-    def _pair(self, path: str, event_type: EventType) -> tuple[Ingest, Ingest]:
-        def single(inbound: Inbound) -> Sequence[bytes]:
+    def _pair(self, path: str, event_type: EventType) -> tuple[Ingest[Tenant], Ingest[Tenant]]:
+        def single(inbound: Inbound[Tenant]) -> Sequence[bytes]:
             return [jsontext.require_utf8(inbound.body)]
 
-        def batch(inbound: Inbound) -> Sequence[bytes]:
+        def batch(inbound: Inbound[Tenant]) -> Sequence[bytes]:
             return jsontext.split_array(jsontext.require_utf8(inbound.body))
 
-        def read(inbound: Inbound, raws: Sequence[bytes], start: int | None) -> ParseResult:
-            return self._read(event_type, inbound, raws, start)
+        def read(inbound: Inbound[Tenant], raws: Sequence[bytes], start: int | None) -> ParseResult:
+            record = self._recorder(event_type, inbound)
+            return read_batch(event_type.checker, raws, start, record)
 
         limit = self._options.max_body
         return (
@@ -181,32 +179,8 @@ class MoesifAdapter(Adapter):
     def on_invalid(self, default: str) -> str:
         return self._options.on_invalid or default
 
-    def _read(
-        self, event_type: EventType, inbound: Inbound, raws: Sequence[bytes], start: int | None
-    ) -> ParseResult:
-        reading = ParseResult([], [])
-        decode, keep = event_type.checker.decode, reading.records.append
-        record = self._recorder(event_type, inbound)
-        for at, raw in enumerate(raws, start=start or 0):
-            event = decode(raw)
-            if event is not None:
-                keep(record(event, raw.decode()))
-                continue
-            try:
-                event, text = event_type.checker.explain(raw)
-            except Invalid as error:
-                position = None if start is None else at
-                reading.reject(Rejected(position, error.problems, raw))
-            except Unreadable as error:
-                if start is None:
-                    raise
-                reading.reject(Rejected(at, [Problem("", str(error))], raw))
-            else:
-                keep(record(event, text))
-        return reading
-
     def _recorder(
-        self, event_type: EventType, inbound: Inbound
+        self, event_type: EventType, inbound: Inbound[Tenant]
     ) -> Callable[[Any, str], EventRecord]:
         """What makes records of a request's events and their texts."""
         now, client, tenant = inbound.received_at, inbound.client_address, inbound.tenant.name
@@ -244,20 +218,20 @@ class MoesifAdapter(Adapter):
         same = jsontext.canonical(jsontext.loads(text.encode()))
         return key_of(self.dialect, tenant, f"{kind} as it is", same)
 
-    async def _config(self, inbound: Inbound, documents: Documents) -> Reply:
+    async def _config(self, inbound: Inbound[Tenant], documents: Documents) -> Reply:
         return self._with_headers(
             self._for(inbound.tenant).answer_config(inbound.head), inbound.tenant
         )
 
-    async def _rules(self, inbound: Inbound, documents: Documents) -> Reply:
+    async def _rules(self, inbound: Inbound[Tenant], documents: Documents) -> Reply:
         return self._with_headers(
             self._for(inbound.tenant).answer_rules(inbound.head), inbound.tenant
         )
 
-    async def _health(self, inbound: Inbound, documents: Documents) -> Reply:
+    async def _health(self, inbound: Inbound[Tenant], documents: Documents) -> Reply:
         return self._with_headers(Reply(200, b'{"status":true,"region":"gateway"}'), inbound.tenant)
 
-    async def _preflight(self, inbound: Inbound, documents: Documents) -> Reply:
+    async def _preflight(self, inbound: Inbound[Tenant], documents: Documents) -> Reply:
         return self._with_headers(Reply(204, b"", _PREFLIGHT), inbound.tenant)
 
     def _for(self, tenant: Tenant | None) -> SdkSettings:
@@ -268,7 +242,7 @@ class MoesifAdapter(Adapter):
         headers = {**reply.headers, **self._for(tenant).tags, **_CORS}
         return msgspec.structs.replace(reply, headers=headers)
 
-    def accepted(self, inbound: Inbound, receipt: Receipt) -> Reply:
+    def accepted(self, inbound: Inbound[Tenant], receipt: Receipt) -> Reply:
         return self._stored.get(inbound.tenant.name) or self._with_headers(_CREATED, inbound.tenant)
 
     def refused(self, refusal: Refusal, head: Head, tenant: Tenant | None) -> Reply:

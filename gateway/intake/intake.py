@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from gateway.adapter import Inbound, ParseResult, Rejected
+from gateway.adapter import Inbound, ParseResult, Rejected, Tenant
 from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake import quarantine
 from gateway.intake.availability import Availability
@@ -54,7 +54,13 @@ class Intake:
         self._redactor = redactor
 
     async def accept(
-        self, dialect: str, inbound: Inbound, reading: ParseResult, *, on_invalid: str, queue: bool
+        self,
+        dialect: str,
+        inbound: Inbound[Tenant],
+        reading: ParseResult,
+        *,
+        on_invalid: str,
+        queue: bool,
     ) -> Receipt:
         """Make a request's events durable, its invalid ones as quarantine, in one transaction.
 
@@ -79,7 +85,9 @@ class Intake:
             raise _invalid(rejected)
         return Receipt(outcomes[: len(records)], reading.rejections)
 
-    async def quarantine_body(self, dialect: str, inbound: Inbound, problem: Problem) -> None:
+    async def quarantine_body(
+        self, dialect: str, inbound: Inbound[Tenant], problem: Problem
+    ) -> None:
         """Quarantine a body that is not JSON. Raises Refusal as `accept` does."""
         await self._make_durable(
             [quarantine.of_body(dialect, inbound, problem, self._redactor)], False

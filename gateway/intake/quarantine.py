@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.adapter import Inbound, Rejected
+from gateway.adapter import Inbound, Rejected, Tenant
 from gateway.errors import Reason
 from gateway.intake.redact import Redactor
 from gateway.record import EventRecord, Kind, key_of, new_id
@@ -25,12 +25,16 @@ MAX_EVENT = 1024 * 1024
 """How many characters of an invalid event are kept."""
 
 
-def of_event(dialect: str, inbound: Inbound, rejected: Rejected, redactor: Redactor) -> EventRecord:
+def of_event(
+    dialect: str, inbound: Inbound[Tenant], rejected: Rejected, redactor: Redactor
+) -> EventRecord:
     """Return the record of one invalid element."""
     return _record(dialect, inbound, rejected.reason, rejected.problems, rejected.raw, redactor)
 
 
-def of_body(dialect: str, inbound: Inbound, problem: Problem, redactor: Redactor) -> EventRecord:
+def of_body(
+    dialect: str, inbound: Inbound[Tenant], problem: Problem, redactor: Redactor
+) -> EventRecord:
     """Return the record of a body that is not JSON."""
     raw = inbound.body[:MAX_BODY]
     return _record(dialect, inbound, Reason.NOT_JSON, [problem], raw, redactor)
@@ -38,7 +42,7 @@ def of_body(dialect: str, inbound: Inbound, problem: Problem, redactor: Redactor
 
 def _record(
     dialect: str,
-    inbound: Inbound,
+    inbound: Inbound[Tenant],
     reason: Reason,
     problems: Sequence[Problem],
     raw: bytes,

@@ -10,7 +10,17 @@ from typing import Any
 import msgspec
 import structlog
 
-from gateway.adapter import Adapter, Document, Head, Inbound, Ingest, ParseResult, Reply, Tenant
+from gateway.adapter import (
+    AnyAdapter,
+    Document,
+    Head,
+    Inbound,
+    Ingest,
+    ParseResult,
+    Provisions,
+    Reply,
+    Tenant,
+)
 from gateway.auth import Keyring
 from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake.intake import Intake
@@ -18,6 +28,7 @@ from gateway.ops.metrics import Metrics
 from gateway.record import Outcome, Receipt, clock
 from gateway.store import Documents
 from gateway.web.body import check_length, read_body
+from gateway.web.provisioning import Provisioning
 from gateway.web.routes import Routes, normal
 from gateway.web.server import Answer, AnyRequest
 from schemas import Problem, TooMany, Unreadable
@@ -49,7 +60,7 @@ class RequestContext:
         self.id = f"{_next_request_number():016x}"
         self.started = time.perf_counter()
         self.head = head
-        self.adapter: Adapter | None = None
+        self.adapter: AnyAdapter | None = None
         self.tenant: Tenant | None = None
         self.size = 0
         self.receipt: Receipt | None = None
@@ -62,7 +73,7 @@ class IngestHandler:
     def __init__(
         self,
         *,
-        adapters: Sequence[Adapter],
+        adapters: Sequence[AnyAdapter],
         keyring: Keyring,
         intake: Intake,
         documents: Documents,
@@ -80,7 +91,11 @@ class IngestHandler:
         self._log = structlog.get_logger().bind()
         self._body_timeout = body_timeout
         self.closing = False
-        self._remembering: set[asyncio.Task[None]] = set()
+        self._provisioning = {
+            one.dialect: Provisioning(one.dialect, one, documents)
+            for one in adapters
+            if isinstance(one, Provisions)
+        }
 
     async def handle(self, request: AnyRequest) -> Answer:
         """Answer one request; never raises but for cancellation and lost connections."""
@@ -126,25 +141,17 @@ class IngestHandler:
         context.size = len(body)
         inbound = Inbound(context.head, tenant, body, clock(), request.remote or "")
         receipt = context.receipt = await self._ingest(adapter, endpoint, inbound)
-        created = adapter.provisioned(inbound)
-        if created is not None:
-            remembered = self._provision(adapter, inbound, created)
-            if receipt.count(Outcome.QUEUED):
-                # The store is away, and the event is durable: the answer need not wait for it.
-                task = asyncio.create_task(remembered)
-                self._remembering.add(task)
-                task.add_done_callback(self._remembering.discard)
-            else:
-                await remembered
+        if adapter.dialect in self._provisioning:
+            await self._provisioning[adapter.dialect].record(inbound, receipt)
         self._metrics.accepted(adapter.dialect, tenant.name, receipt, context.size)
         return adapter.accepted(inbound, receipt)
 
-    def _admit(self, context: RequestContext, adapter: Adapter) -> Tenant:
+    def _admit(self, context: RequestContext, adapter: AnyAdapter) -> Tenant:
         credential = self._keyring.find(adapter.dialect, adapter.secret(context.head))
         context.tenant = adapter.admit(context.head, credential)
         return context.tenant
 
-    def _identify(self, context: RequestContext, adapter: Adapter) -> Tenant:
+    def _identify(self, context: RequestContext, adapter: AnyAdapter) -> Tenant:
         """The tenant where the request shows a good credential although it needs none."""
         try:
             return self._admit(context, adapter)
@@ -152,7 +159,7 @@ class IngestHandler:
             return Tenant("")
 
     async def _document(
-        self, request: AnyRequest, context: RequestContext, adapter: Adapter, endpoint: Document
+        self, request: AnyRequest, context: RequestContext, adapter: AnyAdapter, endpoint: Document
     ) -> Reply:
         tenant = (
             self._identify(context, adapter) if endpoint.open else self._admit(context, adapter)
@@ -166,7 +173,9 @@ class IngestHandler:
             log.warning("document_unavailable", error=str(error), path=context.head.path[:200])
             raise Refusal(Reason.UNAVAILABLE) from None
 
-    async def _ingest(self, adapter: Adapter, endpoint: Ingest, inbound: Inbound) -> Receipt:
+    async def _ingest(
+        self, adapter: AnyAdapter, endpoint: Ingest[Any], inbound: Inbound[Any]
+    ) -> Receipt:
         on_invalid = adapter.on_invalid(self._on_invalid)
         try:
             raws = endpoint.split(inbound)
@@ -178,34 +187,25 @@ class IngestHandler:
         except Unreadable as error:
             problem = Problem("", str(error))
             if on_invalid != "refuse" and inbound.body:
-                await self._intake.quarantine_body(adapter.dialect, inbound, problem)
+                kept = _masked_body(endpoint, inbound)
+                await self._intake.quarantine_body(adapter.dialect, kept, problem)
                 self._metrics.quarantined(adapter.dialect, inbound.tenant.name, 1)
             raise Refusal(Reason.NOT_JSON, problems=[problem]) from None
+        if reading.rejected and endpoint.masked:
+            reading.rejected = [
+                msgspec.structs.replace(one, raw=endpoint.masked(one.raw))
+                for one in reading.rejected
+            ]
+        queue = endpoint.wants_queue is not None and endpoint.wants_queue(inbound)
         try:
             return await self._intake.accept(
-                adapter.dialect,
-                inbound,
-                reading,
-                on_invalid=on_invalid,
-                queue=adapter.wants_queue(inbound),
+                adapter.dialect, inbound, reading, on_invalid=on_invalid, queue=queue
             )
         except Refusal as refusal:
             if refusal.reason is Reason.INVALID and on_invalid != "refuse":
                 count = reading.rejections
                 self._metrics.quarantined(adapter.dialect, inbound.tenant.name, count)
             raise
-
-    async def _provision(
-        self, adapter: Adapter, inbound: Inbound, created: tuple[str, str]
-    ) -> None:
-        tenant, name = created
-        try:
-            await self._documents.put(adapter.dialect, tenant, name, "{}", inbound.received_at)
-        except StoreError as error:
-            # The event is durable; its device is created again by the next one.
-            log.warning("device_not_remembered", tenant=tenant, error=str(error))
-            return
-        adapter.recall([created])
 
     def _refuse(self, context: RequestContext, refusal: Refusal) -> Reply:
         context.refusal = refusal
@@ -278,8 +278,15 @@ _NOT_FOUND = Reply(
 )
 
 
+def _masked_body(endpoint: Ingest[Any], inbound: Inbound[Any]) -> Inbound[Any]:
+    """The request as the quarantine may keep it."""
+    if endpoint.masked is None:
+        return inbound
+    return msgspec.structs.replace(inbound, body=endpoint.masked(inbound.body))
+
+
 async def _read_rest(
-    endpoint: Ingest, inbound: Inbound, raws: Sequence[bytes], reading: ParseResult
+    endpoint: Ingest[Any], inbound: Inbound[Any], raws: Sequence[bytes], reading: ParseResult
 ) -> None:
     """Read the rest of a large batch into *reading*, letting others have their turn."""
     for at in range(_SLICE, len(raws), _SLICE):

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from gateway.adapter import STATUS, Head, Ingest
+from gateway.adapter import Head, Ingest
 from gateway.adapters import ADAPTERS
+from gateway.adapters.common import STATUS
 from gateway.checks import dialects
 from gateway.config import resolve
 from gateway.errors import Reason, Refusal
