@@ -1,8 +1,11 @@
 """What the test vectors of the tenant/device endpoint leave open, and what options change."""
 
+import asyncio
+
 import pytest
 
 from tests.adapters.reports import KEY, MISSING, E, altered, assert_error, events
+from tests.records import locked
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,25 @@ async def test_an_open_tenant_creates_a_device_with_its_first_valid_event(runnin
         assert_error(await gateway.device(E, device="%ff"), 404, 5)
     async with running(tenant(provisioning="open", max_devices=1)) as gateway:
         assert_error(await gateway.device(E, device="new"), 409, 6)
+
+
+async def test_a_device_is_created_only_once_its_event_is_durable(running, tmp_path):
+    async with running(tenant(provisioning="open", max_devices=1)) as gateway:
+        assert_error(await gateway.device(altered(severity=9), device="invalid"), 400, 6)
+        with locked(tmp_path / "events.db"), locked(tmp_path / "spool.db"):
+            assert_error(await gateway.device(E, device="unlucky"), 503, -1)
+        # Neither of the two has taken the only place.
+        assert (await gateway.device(E, device="new")).status in (201, 202)
+
+
+async def test_a_device_is_created_only_once_its_document_is_durable(running, tmp_path, capsys):
+    async with running(tenant(provisioning="open", max_devices=1)) as gateway:
+        with locked(tmp_path / "events.db"):
+            assert 202 == (await gateway.device(E, device="unlucky")).status
+            async with asyncio.timeout(20):
+                while "device_not_remembered" not in capsys.readouterr().out:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        assert (await gateway.device(E, device="new")).status in (201, 202)
 
 
 @pytest.mark.parametrize("prefer", ["respond-async", "wait=5, Respond-Async;foo=bar"])
