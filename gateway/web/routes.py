@@ -10,14 +10,14 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from gateway.adapter import Adapter, Endpoint
+from gateway.adapter import AnyAdapter, Endpoint
 from gateway.errors import Reason, Refusal
 
 
 class Match(msgspec.Struct, frozen=True):
     """An address that exists: whose it is, what it does for each method, and its parameters."""
 
-    adapter: Adapter
+    adapter: AnyAdapter
     methods: Mapping[str, Endpoint]
     params: Mapping[str, str] = {}
 
@@ -30,15 +30,24 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Routes:
-    """Every address of every adapter."""
+    """Every address of every adapter.
 
-    def __init__(self, adapters: Sequence[Adapter]) -> None:
+    Raises:
+        ValueError: two addresses match the same path, an address can never be
+            asked for, or two dialects claim the same prefix or name.
+    """
+
+    def __init__(self, adapters: Sequence[AnyAdapter]) -> None:
         self._plain: dict[str, Match] = {}
         self._templates: list[tuple[Sequence[str], Match]] = []
-        self._prefixes = [(prefix, one) for one in adapters for prefix in one.prefixes]
+        self._prefixes = _longest_first(adapters)
+        known: dict[str, Match] = {}
         for adapter in adapters:
             for path, methods in _by_path(adapter).items():
-                match = Match(adapter, methods)
+                _check_address(adapter.dialect, path)
+                for other, match in known.items():
+                    _check_pair(other, match.adapter, path, adapter)
+                known[path] = match = Match(adapter, methods)
                 if "{" in path:
                     self._templates.append((path.split("/"), match))
                 else:
@@ -60,8 +69,8 @@ class Routes:
                 return Match(match.adapter, match.methods, params)
         return None
 
-    def owner(self, path: str) -> Adapter | None:
-        """The adapter in whose words an address that does not exist is refused."""
+    def owner(self, path: str) -> AnyAdapter | None:
+        """The adapter that words the 404 of *path*: the one with the longest prefix of it."""
         for prefix, adapter in self._prefixes:
             # `normal` took the slash off an address that ends where the prefix does.
             if f"{path}/".startswith(prefix):
@@ -69,13 +78,60 @@ class Routes:
         return None
 
 
-def _by_path(adapter: Adapter) -> dict[str, dict[str, Endpoint]]:
+def _longest_first(adapters: Sequence[AnyAdapter]) -> list[tuple[str, AnyAdapter]]:
+    owners: dict[str, AnyAdapter] = {}
+    for number, adapter in enumerate(adapters):
+        if adapter.dialect in (one.dialect for one in adapters[:number]):
+            raise ValueError(f"Two adapters have the dialect '{adapter.dialect}'.")
+        for prefix in adapter.prefixes:
+            owner = owners.setdefault(prefix, adapter)
+            if owner is not adapter:
+                raise ValueError(
+                    f"The dialects '{owner.dialect}' and '{adapter.dialect}' "
+                    f"both claim the prefix {prefix}."
+                )
+    return sorted(owners.items(), key=lambda one: len(one[0]), reverse=True)
+
+
+def _by_path(adapter: AnyAdapter) -> dict[str, dict[str, Endpoint]]:
     found: dict[str, dict[str, Endpoint]] = {}
     for endpoint in adapter.endpoints:
         for path in endpoint.paths:
             for method in endpoint.methods:
-                found.setdefault(path, {})[method] = endpoint
+                known = found.setdefault(path, {})
+                if method in known:
+                    raise ValueError(
+                        f"The dialect '{adapter.dialect}' has two endpoints for {method} {path}."
+                    )
+                known[method] = endpoint
     return found
+
+
+def _check_address(dialect: str, path: str) -> None:
+    """Raise ValueError for an address that no request can match."""
+    if not path.startswith("/") or normal(path) != path:
+        raise ValueError(f"An address of the dialect '{dialect}' is {path}, which is not normal.")
+    for segment in path.split("/"):
+        if ("{" in segment or "}" in segment) and not _PARAMETER.fullmatch(segment):
+            raise ValueError(
+                f"An address of the dialect '{dialect}' is {path}: "
+                "a parameter must be a whole segment, such as {name}."
+            )
+
+
+_PARAMETER = re.compile(r"\{[^{}]+\}")
+
+
+def _check_pair(one: str, owner: AnyAdapter, other: str, adapter: AnyAdapter) -> None:
+    """Raise ValueError where some path matches both addresses."""
+    left, right = one.split("/"), other.split("/")
+    if len(left) == len(right) and all(
+        a == b or a.startswith("{") or b.startswith("{") for a, b in zip(left, right, strict=True)
+    ):
+        raise ValueError(
+            f"The addresses {one} of the dialect '{owner.dialect}' and {other} "
+            f"of '{adapter.dialect}' overlap."
+        )
 
 
 def _params(template: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:

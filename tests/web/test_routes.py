@@ -4,12 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.adapter import Document
 from gateway.adapters import ADAPTERS
 from gateway.checks import dialects
 from gateway.config import resolve
 from gateway.web.routes import Routes, decode_segment, normal
 from tests.adapters.speakers import REPORT
 from tests.conftest import CONFIG
+from tests.tiny import TinyAdapter
 from tests.web.sockets import connected, head, start
 
 SETTINGS = resolve(CONFIG, dialects(ADAPTERS))
@@ -208,3 +210,83 @@ async def test_a_device_id_may_be_percent_encoded(gateway, device):
     await gateway.device(REPORT)
 
     assert 409 == (await gateway.device(REPORT, device=device)).status
+
+
+def adapter(name, *addresses, prefixes=()):
+    """An adapter of the dialect *name* with an endpoint for each of *addresses*."""
+    endpoints = [Document((path,), (method,), None) for method, path in map(str.split, addresses)]
+    members = {"dialect": name, "prefixes": prefixes, "endpoints": endpoints}
+    return type("Made", (TinyAdapter,), members)(None)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("POST /a", "POST /a"),
+        ("POST /a", "PUT /a"),
+        ("POST /a/{x}", "POST /a/{x}"),
+        ("POST /a/{x}", "POST /a/{y}"),
+        ("POST /a/{x}", "POST /a/b"),
+        ("POST /a/b", "PUT /a/{x}"),
+        ("POST /{x}/b", "POST /a/{y}"),
+        ("POST /a/{x}/c", "POST /{y}/b/{z}"),
+    ],
+)
+def test_addresses_of_two_dialects_that_overlap_stop_the_start(one, other):
+    with pytest.raises(ValueError, match="overlap") as error:
+        Routes([adapter("first", one), adapter("second", other)])
+    text = str(error.value)
+
+    assert all(part in text for part in ("'first'", "'second'", one.split()[1], other.split()[1]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("POST /a", "POST /b"),
+        ("POST /a", "POST /a/{x}"),
+        ("POST /a/{x}", "POST /b/{x}"),
+        ("POST /a/{x}/b", "POST /a/{x}/c"),
+        ("POST /a/{x}", "POST /a/{x}/{y}"),
+    ],
+)
+def test_addresses_that_no_path_shares_are_kept_apart(one, other):
+    routes = Routes([adapter("first", one), adapter("second", other)])
+
+    for name, address in (("first", one), ("second", other)):
+        found = routes.find(address.split()[1].replace("{", "").replace("}", ""))
+        assert name == found.adapter.dialect
+
+
+def test_two_endpoints_of_a_dialect_share_an_address_but_no_method():
+    found = Routes([adapter("first", "GET /a", "PUT /a")]).find("/a")
+
+    assert {"GET", "PUT"} == set(found.methods)
+    with pytest.raises(ValueError, match="'first' has two endpoints for GET /a"):
+        Routes([adapter("first", "GET /a", "PUT /a", "GET /a")])
+
+
+@pytest.mark.parametrize("path", ["a", "/a/", "//a", "/a?b", "/a{b}", "/a/{b}c", "/a/{b", "/a/{}"])
+def test_an_address_that_no_request_can_have_stops_the_start(path):
+    with pytest.raises(ValueError, match="the dialect 'first'") as error:
+        Routes([adapter("first", f"POST {path}")])
+
+    assert path in str(error.value)
+
+
+def test_an_unknown_address_belongs_to_the_longest_prefix():
+    short = adapter("short", prefixes=("/v1/", "/v2/logs/"))
+    long = adapter("long", prefixes=("/v1/logs", "/v2/"))
+    for adapters in ([short, long], [long, short]):
+        routes = Routes(adapters)
+        owners = [routes.owner(path) for path in ("/v1/x", "/v1/logs/x", "/v2/logs/x", "/v2/x")]
+
+        assert [short, long, short, long] == owners
+        assert routes.owner("/v3") is None
+
+
+def test_two_dialects_that_claim_a_prefix_or_a_name_stop_the_start():
+    with pytest.raises(ValueError, match="'first' and 'second' both claim the prefix /v1/"):
+        Routes([adapter("first", prefixes=["/v1/"]), adapter("second", prefixes=["/v1/"])])
+    with pytest.raises(ValueError, match="Two adapters have the dialect 'first'"):
+        Routes([adapter("first"), adapter("first")])
