@@ -236,9 +236,9 @@ class Adapter(ABC, Generic[OptionsT, CredentialT, TenantT]):
         """Word a refusal. Has words for every `Reason`."""
 
 
-Endpoint: TypeAlias = Ingest[Any] | Document
-AnyAdapter: TypeAlias = Adapter[Any, Any, Any]
-"""Any adapter. The gateway only hands back to an adapter what that adapter made."""
+# The gateway only hands back to an adapter what that adapter made.
+Endpoint: TypeAlias = Ingest[Any] | Document  # Any: the tenants of whichever adapter
+AnyAdapter: TypeAlias = Adapter[Any, Any, Any]  # Any: the options of whichever adapter
 
 
 class HasFolders(ABC):

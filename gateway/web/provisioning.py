@@ -1,11 +1,11 @@
 """What requests create: recorded as a document once the event that created it is durable."""
 
 import asyncio
-from typing import Any
+from typing import Generic
 
 import structlog
 
-from gateway.adapter import Inbound, Provisions
+from gateway.adapter import Inbound, Provisions, TenantT
 from gateway.errors import StoreError
 from gateway.record import Outcome, Receipt
 from gateway.store import Documents
@@ -13,16 +13,16 @@ from gateway.store import Documents
 log = structlog.get_logger()
 
 
-class Provisioning:
+class Provisioning(Generic[TenantT]):
     """Records what the requests of one dialect create."""
 
-    def __init__(self, dialect: str, adapter: Provisions[Any], documents: Documents) -> None:
+    def __init__(self, dialect: str, adapter: Provisions[TenantT], documents: Documents) -> None:
         self._dialect = dialect
         self._adapter = adapter
         self._documents = documents
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def record(self, inbound: Inbound[Any], receipt: Receipt) -> None:
+    async def record(self, inbound: Inbound[TenantT], receipt: Receipt) -> None:
         """Record what a request has created; *receipt* proves that its event is durable."""
         name = self._adapter.created_document(inbound)
         if name is None:
@@ -36,7 +36,7 @@ class Provisioning:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _record(self, inbound: Inbound[Any], name: str) -> None:
+    async def _record(self, inbound: Inbound[TenantT], name: str) -> None:
         tenant = inbound.tenant.name
         try:
             await self._documents.put(self._dialect, tenant, name, "{}", inbound.received_at)
