@@ -80,7 +80,8 @@ def _mask_name(name: str, secrets: set[str]) -> str:
     """Mask a type or subject if it, or a part between slashes, is one of the secrets."""
     if name in secrets:
         return MASK
-    for secret in secrets:
+    # The longest first: a short one could otherwise break up a longer one that contains it.
+    for secret in sorted(secrets, key=len, reverse=True):
         if name.startswith(f"{secret}/"):
             name = f"{MASK}{name[len(secret) :]}"
         if name.endswith(f"/{secret}"):

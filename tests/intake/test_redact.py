@@ -99,6 +99,39 @@ def test_a_subject_that_is_a_masked_number_is_masked(number):
     assert MASK == redactor(keys=["user_id"]).redact(record).subject
 
 
+@pytest.mark.parametrize(
+    ("keys", "type", "subject"),
+    [
+        (["system"], "os/cpu", f"{MASK}/db/main"),
+        (["agent-id"], "os/cpu", f"web/1/{MASK}"),
+        (["system", "agent-id"], "os/cpu", f"{MASK}/{MASK}"),
+        (["type"], MASK, "web/1/db/main"),
+        (["id"], "os/cpu", "web/1/db/main"),
+    ],
+)
+def test_a_masked_member_is_masked_in_the_type_and_at_both_ends_of_the_subject(keys, type, subject):
+    document = {"id": "1", "type": "os/cpu", "system": "web/1", "agent-id": "db/main"}
+    record = make_record(data=json.dumps(document), type="os/cpu", subject="web/1/db/main")
+    result = redactor(keys=keys).redact(record)
+
+    assert (type, subject) == (result.type, result.subject)
+
+
+@pytest.mark.parametrize(("system", "agent"), [("a", "b/a"), ("a/b", "b"), ("a", "a/a/a")])
+def test_no_part_of_a_subject_is_left_if_one_secret_contains_another(system, agent):
+    data = json.dumps({"system": system, "agent-id": agent})
+    record = make_record(data=data, subject=f"{system}/{agent}")
+
+    assert f"{MASK}/{MASK}" == redactor(keys=["system", "agent-id"]).redact(record).subject
+
+
+def test_a_masked_member_without_text_leaves_type_and_subject_unchanged():
+    record = make_record(data='{"user_id":"","n":null}', type="/", subject="/")
+    result = redactor(keys=["user_id", "n"]).redact(record)
+
+    assert ("/", "/") == (result.type, result.subject)
+
+
 def test_a_masked_member_that_is_repeated_leaves_no_copy():
     data = redactor(keys=["password"]).redact(
         make_record(data=f'{{"password":"{SECRET}","password":"{SECRET}"}}')
