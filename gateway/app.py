@@ -36,6 +36,10 @@ from schemas.options import Redaction
 
 log = structlog.get_logger()
 
+_ACCEPT_TURNS = 8
+"""Turns of the event loop before the public listener closes. It takes five to accept what the
+kernel has connected, and to begin to read it."""
+
 
 def _redactor(settings: Settings) -> Redactor:
     tenants = {
@@ -182,7 +186,7 @@ class Gateway:
         """Stop accepting, let every request that has begun be answered, then close."""
         self._reception.closing = True
         # Whoever the kernel has connected already is accepted before the door closes.
-        for _ in range(3):
+        for _ in range(_ACCEPT_TURNS):
             await asyncio.sleep(0)
         for site in list(self._public.sites):
             await site.stop()
