@@ -1,6 +1,7 @@
-"""What documents look like: those of clients, by dialect, and the operator's configuration.
+"""The schemas of all documents: those of clients, by dialect, and the configuration.
 
-This package knows shapes, not meanings, and imports nothing of `gateway`.
+This package describes what documents look like, not what they mean. It does not import
+`gateway`.
 """
 
 from marshmallow import Schema

@@ -1,8 +1,8 @@
-"""What every schema shares: two attitudes to unknown members, and one form of fault.
+"""The base classes of all schemas, and the form of problems.
 
-`Lenient` is for clients: what we do not know is theirs and stays in the event.
-`Strict` is for operators: what we do not know is a typing mistake. This is the
-only place where marshmallow's errors become ours.
+`Lenient` is for documents of clients: unknown members are allowed and stay in the event.
+`Strict` is for operators: an unknown member is a typing mistake. Only this module turns
+marshmallow's errors into problems.
 """
 
 import difflib
@@ -15,13 +15,13 @@ from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, pre_loa
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One fault of a document: where (``[3].request.time``; empty for the whole) and why."""
+    """What is wrong in a document: a path (``[3].request.time``; empty for the whole) and why."""
 
     path: str
     message: str
 
     def prefixed(self, prefix: str) -> "Problem":
-        """The same fault, seen from one level further out."""
+        """Return the problem with a path from an outer document."""
         if not self.path:
             return Problem(prefix, self.message)
         joint = "" if self.path.startswith("[") else "."
@@ -29,7 +29,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Invalid(ValueError):
-    """A document has faults; `problems` names each."""
+    """A document is invalid; `problems` lists everything that is wrong."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("; ".join(f"{p.path}: {p.message}" for p in problems))
@@ -37,10 +37,10 @@ class Invalid(ValueError):
 
 
 class Lenient(Schema):
-    """The schema of a client's document: unknown members are let be, and kept in the raw text.
+    """The schema of a client's document: unknown members are ignored, and stay in the raw text.
 
-    A field may name other spellings in ``metadata={"aliases": (...)}``; one
-    counts where the field itself is missing, null or ``""``.
+    A field may have other names in ``metadata={"aliases": (...)}``. They are used if the
+    field itself is missing, null or ``""``.
     """
 
     error_messages = {"type": "Not an object."}
@@ -73,7 +73,7 @@ def load(schema: Schema, document: object) -> Any:  # Any: the schema decides
     """Check a decoded document and return what marshmallow made of it.
 
     Raises:
-        Invalid: with every fault, in the order of the schema's fields.
+        Invalid: with all problems, in the order of the schema's fields.
     """
     try:
         return schema.load(document)  # type: ignore[arg-type]  # it explains what is no mapping
@@ -83,7 +83,7 @@ def load(schema: Schema, document: object) -> Any:  # Any: the schema decides
 
 
 def dump(schema: Schema, loaded: object) -> str:
-    """Write what `load` returned as JSON text, members by their own names, defaults filled in."""
+    """Write what `load` returned as JSON text, with the members' own names and with defaults."""
     return json.dumps(_renamed(schema, loaded), separators=(",", ":"))
 
 
@@ -113,19 +113,19 @@ def _flatten(messages: Any, schema: Schema | None, path: str = "") -> Iterator[P
         message = str(messages)
         if message == "Unknown field." and schema is not None:
             message = _unknown(path, schema)
-        # A member's name is the client's text: half a surrogate pair has no UTF-8.
+        # A member's name is text of the client: a lone surrogate cannot be encoded as UTF-8.
         yield Problem(path.encode("utf-8", "backslashreplace").decode(), message)
 
 
 def _is_pseudo_key(key: Any, path: str, schema: Schema | None) -> bool:
-    """Whether *key* is no member's name, but marshmallow's word for a document or an entry."""
+    """Whether *key* is marshmallow's key for a whole document or a dict's value, not a member."""
     if key == "value" and schema is not None:
         return isinstance(_field_at(schema, path.rpartition(".")[0]), fields.Dict)
     return bool(key == "_schema")
 
 
 def _field_at(schema: Schema, path: str) -> Any:
-    """The field at *path*, or None where the schema knows none."""
+    """Return the field at *path*, or None if there is none."""
     known: Schema | None = schema
     field: Any = None
     for part in path.split("."):
@@ -148,7 +148,7 @@ def _unknown(path: str, schema: Schema) -> str:
 
 
 def _options(schema: Schema, path: str) -> list[str]:
-    """The names that the schema at *path*'s parent knows."""
+    """Return the names of the options at *path*'s parent."""
     for part in path.split(".")[:-1]:
         field: Any = schema.fields.get(part.split("[")[0])
         inner = getattr(field, "inner", field)  # a list's element

@@ -1,8 +1,8 @@
 """The fields that client documents are made of.
 
-Each field is declared once and read twice: marshmallow loads it, and `shape`
-derives from it what the fast decoder takes without asking. What a field's
-shape accepts, the field accepts with the same value; the reverse need not hold.
+Each field has two uses: marshmallow loads it, and its `shape` is the type from which the
+fast decoder is derived. What the shape accepts, the field must accept with the same value.
+The reverse need not hold.
 """
 
 import re
@@ -29,11 +29,11 @@ class ZonedInstant(int):
 
 
 def from_text(kind: type, text: Any) -> Any:
-    """Make an `Instant` or a `ZonedInstant` of text, for the fast decoder.
+    """Parse text as an `Instant` or a `ZonedInstant`, for the fast decoder.
 
     Raises:
-        ValueError: not such a text.
-        TypeError: no text at all.
+        ValueError: the text is not a valid time.
+        TypeError: the value is not text.
     """
     if kind is Instant:
         return Instant(times.microseconds(text))
@@ -43,7 +43,7 @@ def from_text(kind: type, text: Any) -> Any:
 
 
 class Text(fields.String):
-    """Optional text. ``null`` and ``""`` mean "not set"; a number is taken by its digits."""
+    """Optional text. ``null`` and ``""`` mean "not set"; a number counts as its digits."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(load_default=None, allow_none=True, **kwargs)
@@ -59,7 +59,7 @@ class Text(fields.String):
 class Name(Text):
     """Optional `Text` that becomes part of a record's `type` or `subject`.
 
-    A NUL or a lone surrogate cannot be kept there, and is a fault.
+    A NUL or a lone surrogate cannot be stored there, and is an error.
     """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
@@ -67,7 +67,7 @@ class Name(Text):
 
 
 class RequiredText(fields.String):
-    """Text that must be there and not empty; NUL and lone surrogates are faults."""
+    """Required text that is not empty; NUL and lone surrogates are errors."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(required=True, validate=validate.Length(min=1), **kwargs)
@@ -82,7 +82,7 @@ class RequiredText(fields.String):
 
 
 def storable(text: str | None) -> str | None:
-    """Return *text*; raise ValidationError where it holds what no store keeps faithfully."""
+    """Return *text*; raise ValidationError if no store could read it back unchanged."""
     if text is not None and _UNSTORABLE.search(text):
         raise ValidationError("Contains a NUL or a lone surrogate.")
     return text
@@ -122,7 +122,7 @@ class Timestamp(fields.Field[int]):
 
 
 class LenientTimestamp(Timestamp):
-    """An optional time that counts only where it is valid; anything else is "not set"."""
+    """An optional time; an invalid one counts as "not set"."""
 
     shape = Any
 
@@ -134,7 +134,7 @@ class LenientTimestamp(Timestamp):
 
 
 class Object(fields.Field[Any]):
-    """A JSON object, whatever it holds; ``null`` is "not set" unless it is required."""
+    """A JSON object with any content; ``null`` means "not set" unless it is required."""
 
     default_error_messages = {"invalid": "Not an object."}
 
@@ -160,7 +160,7 @@ class Object(fields.Field[Any]):
 
 
 class Properties(fields.Field[Any]):
-    """A section of properties: each name has one value, or an array of values, of one type."""
+    """A table of properties: each name has one value, or an array of values, of one type."""
 
     default_error_messages = {"invalid": "Not an object of properties."}
 
@@ -171,16 +171,16 @@ class Properties(fields.Field[Any]):
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         if not isinstance(value, Mapping):
             raise self.make_error("invalid")
-        faults: dict[str, Any] = {}
+        problems: dict[str, Any] = {}
         for name, given in value.items():
             for at, one in enumerate(given) if isinstance(given, list) else ((None, given),):
                 try:
                     self.values.deserialize(one)
                 except ValidationError as error:
-                    where = faults.setdefault(name, {})
+                    where = problems.setdefault(name, {})
                     where["_schema" if at is None else at] = error.messages
-        if faults:
-            raise ValidationError(faults)
+        if problems:
+            raise ValidationError(problems)
         return value
 
 

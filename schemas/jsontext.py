@@ -1,8 +1,8 @@
-"""Bytes to JSON under stated rules.
+"""JSON from untrusted bytes.
 
-Text is UTF-8. Nothing follows the document. ``NaN`` and infinities are not
-JSON unless a dialect says so. Nesting ends at 64 levels. What cannot be read
-raises `Unreadable`, never anything else.
+The rules: text is UTF-8, nothing follows the document, ``NaN`` and infinities are
+errors unless a dialect allows them, and nesting has at most 64 levels. Whatever is
+wrong raises `Unreadable` and nothing else.
 """
 
 import json
@@ -22,7 +22,7 @@ MAX_ELEMENTS = 250_000
 _USUAL_BYTES_A_COMMA = 8
 
 _SLICES = msgspec.json.Decoder(list[msgspec.Raw])
-# A string without an end counts as one token: else each quote in it would be tried anew.
+# An unterminated string is one token. Otherwise each quote in it would start a new search.
 _MARKS = r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]'
 _TOKENS = re.compile(_MARKS.encode(), re.DOTALL)
 _TOKENS_OF_TEXT = re.compile(_MARKS, re.DOTALL)
@@ -33,11 +33,11 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class TooMany(ValueError):
-    """A batch has more elements than are taken; the argument is a sentence for the client."""
+    """A batch has too many elements; the argument is a sentence for the client."""
 
 
 class Unreadable(ValueError):
-    """The text is not JSON as we accept it; the argument is a sentence for the client."""
+    """The text is not acceptable JSON; the argument is a sentence for the client."""
 
 
 def require_utf8(body: bytes, *, bom: bool = False) -> bytes:
@@ -61,18 +61,18 @@ def require_utf8(body: bytes, *, bom: bool = False) -> bytes:
 
 
 def split_array(body: bytes) -> list[bytes]:
-    """Cut a JSON array in UTF-8 into the text of its elements, each exactly as it came.
+    """Split a JSON array in UTF-8 into the unchanged text of its elements.
 
-    Strict JSON takes a fast way. Lone surrogates in escapes, which the grammar
-    allows, and bare ``NaN`` or infinities, which it does not, take a slower
-    one: whether an element may hold them is for `loads` to say.
+    Strict JSON has a fast path. Lone surrogates in escapes, which JSON allows, and bare
+    ``NaN`` or infinities, which it does not, take a slower path. `loads` decides later
+    whether an element may contain them.
 
     Raises:
-        Unreadable: not JSON, or not an array.
-        TooMany: more than `MAX_ELEMENTS` of them.
+        Unreadable: the text is not JSON, or not an array.
+        TooMany: the array has more than `MAX_ELEMENTS`.
     """
-    # Each element costs a hundred bytes of memory or more, and may be of one byte. So where
-    # there may be too many, and the text looks like nothing else, they are counted as they come.
+    # An element takes a hundred bytes of memory or more, but may have only one byte of text.
+    # So if commas are frequent, the scanner below counts elements and stops at the limit.
     if len(body) < 2 * MAX_ELEMENTS or body.count(b",") * _USUAL_BYTES_A_COMMA < len(body):
         try:
             found = [bytes(raw) for raw in _SLICES.decode(body)]
@@ -87,7 +87,7 @@ def split_array(body: bytes) -> list[bytes]:
 
 def _split_by_scanning(body: bytes) -> list[bytes]:
     text = body.decode()
-    # Numbers are passed over, not made: one with very many digits is for `loads` to judge.
+    # Skip numbers without converting them: `loads` decides about very long ones.
     scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
     def skip(at: int) -> int:
@@ -136,7 +136,7 @@ def _scan(scan: Callable[[str, int], tuple[Any, int]], text: str, at: int) -> in
 
 
 def _skip_element(text: str, at: int) -> int:
-    """Where an element nested too deeply to be read ends: its brackets are only counted."""
+    """Find the end of an element that is nested too deeply to decode, by counting brackets."""
     depth = 0
     for token in _TOKENS_OF_TEXT.finditer(text, at):
         mark = token.group()
@@ -156,24 +156,25 @@ def loads(
     max_depth: int | None = MAX_DEPTH,
     finite: bool = False,
 ) -> Any:  # Any: JSON
-    """Decode one JSON document; the last of a repeated member counts.
+    """Decode one JSON document. Of a repeated member the last counts.
 
-    Integers keep every digit, up to the 4300 that Python can read.
+    Integers keep all digits, up to the 4300 that Python supports.
 
     Args:
         text: UTF-8 text of one document.
-        constants: what to make of a bare ``NaN``, ``Infinity``, ``-Infinity``;
-            None: they are not JSON.
-        max_depth: levels allowed; None: as many as can be read.
-        finite: refuse a number too large for a double, which else becomes an infinity.
+        constants: converts a bare ``NaN``, ``Infinity`` or ``-Infinity``; with None
+            they are errors.
+        max_depth: how many levels are allowed; None means as many as Python supports.
+        finite: refuse a number too large for a double, instead of making it infinite.
 
     Raises:
-        Unreadable: not JSON, nested too deeply, or a number that cannot be held.
+        Unreadable: the text is not JSON, is nested too deeply, or has a number that is
+            too large.
     """
     if max_depth is not None and depth_exceeds(text, max_depth):
         raise Unreadable(f"Nested deeper than {max_depth} levels.")
     try:
-        # Given bytes, json.loads would guess UTF-16 and take it.
+        # From bytes, json.loads would also accept UTF-16.
         return json.loads(
             text.decode("utf-8", "surrogatepass"),
             parse_constant=constants or _no_constant,
@@ -201,7 +202,7 @@ def _integer(digits: str) -> int | float:
     try:
         return int(digits)
     except ValueError:
-        # Python makes no integer of more than 4300 digits; it is beyond a double as well.
+        # Python refuses integers of more than 4300 digits, which are beyond a double as well.
         return float(digits)
 
 
@@ -219,7 +220,7 @@ def _sentence(error: ValueError) -> str:
 
 
 def quoted(node: object) -> object:
-    """The document with numbers that JSON has no word for as the strings that name them."""
+    """Return the document with NaN and infinities replaced by strings."""
     if isinstance(node, dict):
         return {name: quoted(value) for name, value in node.items()}
     if isinstance(node, list):
@@ -230,10 +231,10 @@ def quoted(node: object) -> object:
 
 
 def dumps(document: object) -> str:
-    """Write a decoded document as compact JSON text; infinities and NaN are quoted.
+    """Write a decoded document as compact JSON text, with NaN and infinities as strings.
 
     Raises:
-        Unreadable: nested more deeply than can be written.
+        Unreadable: the document is nested too deeply.
     """
     try:
         return json.dumps(quoted(document), separators=(",", ":"))
@@ -242,8 +243,8 @@ def dumps(document: object) -> str:
 
 
 def depth_exceeds(text: bytes, levels: int = MAX_DEPTH) -> bool:
-    """Tell whether JSON text opens more than *levels* arrays and objects inside each other."""
-    # Counting brackets costs next to nothing and settles nearly every event.
+    """Return whether JSON text has more than *levels* nested arrays and objects."""
+    # Counting brackets is very cheap, and is enough for nearly all events.
     if text.count(b"{") + text.count(b"[") <= levels:
         return False
     depth = 0
@@ -259,12 +260,12 @@ def depth_exceeds(text: bytes, levels: int = MAX_DEPTH) -> bool:
 
 
 def may_overflow(text: bytes) -> bool:
-    """Tell whether JSON text may hold a number too large for a double; no is certain."""
+    """Return whether JSON text may contain a number too large for a double; False is certain."""
     return _HUGE.search(text) is not None
 
 
 def canonical(document: object, *, strict: bool = False) -> bytes:
-    """Write a decoded document so that equal ones give equal bytes.
+    """Write a decoded document so that equal documents give equal bytes.
 
     Members are sorted, arrays are not; ``1``, ``1.0`` and ``true`` differ, and
     ``2.5`` equals ``2.50``. For hashing only. A lone surrogate stays an escape,

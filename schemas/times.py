@@ -1,8 +1,8 @@
-"""The one reading of times in text, for every dialect.
+"""Parsing times, in the same way for all dialects.
 
 ``YYYY-MM-DDTHH:MM:SS``, a fraction of 0 to 9 digits (truncated to
-microseconds), and ``Z`` or an offset (``+02:00`` or ``+0200``). Whether a
-missing zone means UTC or is an error is for the dialect to say.
+microseconds), and ``Z`` or an offset (``+02:00`` or ``+0200``). The
+dialect decides whether a missing zone means UTC or is an error.
 """
 
 import re
@@ -33,13 +33,14 @@ def _midnight(day: str) -> int:
 
 
 def microseconds(text: str, *, zone_required: bool = False) -> int:
-    """Read a time as integer microseconds since 1970-01-01T00:00:00Z.
+    """Parse a time as integer microseconds since 1970-01-01T00:00:00Z.
 
-    Raises ValueError, with a sentence for the client, for text of another
-    form, a day or hour that does not exist, and what leaves years 1-9999.
+    Raises:
+        ValueError: with a sentence for the client: the text has another form, the day
+            or the hour does not exist, or the time is outside the years 1 to 9999.
     """
-    # The forms that nearly everyone sends take half the time. fromisoformat takes more forms
-    # than we do; these lengths, and these marks at these places, leave but one.
+    # A fast path for the usual forms. fromisoformat accepts more forms than we do; the checks
+    # of the length and of the separators exclude them.
     zoned = text[-1:] == "Z"
     plain = text[:-1] if zoned else text
     if (
@@ -51,7 +52,7 @@ def microseconds(text: str, *, zone_required: bool = False) -> int:
             since = datetime.fromisoformat(plain) - _EPOCH
             return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
         except (ValueError, TypeError):
-            pass  # what is wrong with it, or that its fraction is an offset, shows below
+            pass  # the pattern below finds what is wrong, or an offset in place of a fraction
     return _by_pattern(text, zone_required)
 
 
@@ -90,7 +91,7 @@ def _offset(zone: str) -> int:
 def rfc3339(micros: int) -> str:
     """Write microseconds since 1970 as RFC 3339 in UTC, ``Z`` at the end.
 
-    The fraction is left out when it is zero, else has six digits.
+    The fraction has six digits, or is absent if it is zero.
     """
     days, rest = divmod(micros, _DAY)
     seconds, fraction = divmod(rest, 1_000_000)

@@ -1,6 +1,6 @@
-"""The one way in: redact, then commit, then a receipt.
+"""The only path to the store: mask, commit, return a receipt.
 
-Every dialect's events pass here, and nothing else writes records.
+The events of all dialects pass through `Intake.accept`.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from schemas import Problem
 log = structlog.get_logger()
 
 _MAX_REPORTED_PROBLEMS = 100
-"""Faults that an answer names; the quarantine has all of them."""
+"""How many problems an answer lists; the quarantined record has more."""
 
 _PROBE_SECONDS = 1.0
 """Seconds after which a store that does not answer a probe is away."""
@@ -33,7 +33,7 @@ _LOOKUP_SECONDS = 0.25
 
 
 class Intake:
-    """Takes readings in and says what became of them."""
+    """Makes events durable, in the store or in the spool."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class Intake:
         on_invalid: str,
         queue: bool,
     ) -> Receipt:
-        """Make a request's events durable, its invalid ones as quarantine, in one transaction.
+        """Store a request's events and quarantine its invalid ones, in one transaction.
 
         Args:
             on_invalid: ``quarantine``, ``refuse`` or ``accept``.
-            queue: answer from the spool, before the store has the events.
+            queue: write to the spool instead of the store.
 
         Raises:
             Refusal: INVALID (for ``quarantine``, after the quarantine's commit);
@@ -88,7 +88,7 @@ class Intake:
     async def quarantine_body(
         self, dialect: str, inbound: Inbound[Tenant], problem: Problem
     ) -> None:
-        """Quarantine a body that is not JSON. Raises Refusal as `accept` does."""
+        """Quarantine a body that is not JSON. Raises Refusal, as `accept` does."""
         await self._make_durable(
             [quarantine.of_body(dialect, inbound, problem, self._redactor)], False
         )
@@ -138,7 +138,7 @@ class Intake:
         self, records: Sequence[EventRecord], queue: bool
     ) -> Sequence[Outcome]:
         held = self._spool.known({record.identity for record in records})
-        # A store that cannot be written can often be asked all the same.
+        # A store that cannot be written can often still be read.
         if queue or self._availability.away:
             held |= await self._known_to_store(records)
         fresh = [record for record in records if record.identity not in held]

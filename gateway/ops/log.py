@@ -1,6 +1,6 @@
-"""Logs: JSON lines on stderr, or colours when it is a terminal. Configured here alone.
+"""Logging: JSON lines on stderr, or coloured text if it is a terminal.
 
-One line a request, in the past tense, with keys; never a body or a secret.
+Each request has one line. A line never contains a body or a secret.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""A request's body: bounded before and after inflating.
+"""Reading a request's body, with limits before and after decompression.
 
-aiohttp's own decompression is off: it takes a truncated gzip stream for a
-whole one, lets unknown codings through, and has no bound of its own.
+aiohttp's own decompression is off: it accepts a truncated gzip stream, lets unknown
+codings through, and has no limit.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from gateway.web.server import AnyRequest
 
 _CHUNK = 1 << 16
 _INLINE_INFLATE_LIMIT = 1 << 14
-"""Deflated bytes that are inflated at once, in some milliseconds at the worst."""
+"""Compressed bytes that are decompressed on the event loop, in a few milliseconds at most."""
 
 Inflate = Callable[[bytes, int], bytes]
 
 
 def check_length(request: AnyRequest, limit: int) -> None:
-    """Refuse a body that says it is longer than *limit* bytes, before anything of it is read.
+    """Refuse a body whose Content-Length exceeds *limit* bytes, before reading it.
 
     Raises:
         Refusal: BODY_TOO_LARGE.
@@ -34,7 +34,7 @@ def check_length(request: AnyRequest, limit: int) -> None:
 
 
 async def read_body(request: AnyRequest, limit: int, timeout: float) -> bytes:
-    """Read and inflate a body of at most *limit* bytes, arriving within *timeout* seconds.
+    """Read and decompress a body of at most *limit* bytes within *timeout* seconds.
 
     Raises:
         Refusal: BODY_TOO_LARGE, BODY_TOO_SLOW, ENCODING_UNSUPPORTED,
@@ -53,19 +53,19 @@ async def read_body(request: AnyRequest, limit: int, timeout: float) -> bytes:
         return raw
     if len(raw) <= _INLINE_INFLATE_LIMIT:
         return inflate(raw, limit)
-    # Inflating lets go of Python's lock; the loop goes on meanwhile.
+    # Decompression releases the GIL, so the event loop continues meanwhile.
     return await asyncio.to_thread(inflate, raw, limit)
 
 
 async def _continue(request: AnyRequest) -> None:
-    """Answer ``Expect: 100-continue``, now that the head has been found good."""
+    """Answer ``Expect: 100-continue``, now that the head has been checked."""
     expectation = request.headers.get("Expect")
     if expectation is None:
         return
     if expectation.lower() != "100-continue":
         raise Refusal(Reason.EXPECTATION_UNSUPPORTED, "Unsupported Expect value.")
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    # What was written so far is no part of the answer.
+    # These bytes are not part of the answer.
     request.writer.output_size = 0
 
 
@@ -87,7 +87,7 @@ async def _receive(request: AnyRequest, limit: int, timeout: float) -> bytes:
 
 
 def _inflater(request: AnyRequest) -> Inflate | None:
-    # Repeated headers are one list (RFC 9110), and a list of codings is none that we know.
+    # Repeated headers form one list (RFC 9110), and we support no list of codings.
     coding = ",".join(request.headers.getall("Content-Encoding", ())).strip().lower()
     if coding in ("", "identity"):
         return None
@@ -116,7 +116,7 @@ def _zlib(raw: bytes, limit: int, wbits: int) -> bytes:
 
 
 def _complete(inflated: bytes, limit: int, inflater: Any) -> bytes:
-    """What *inflater* made, if it is within the limit and made of one whole stream."""
+    """Return *inflated* if it is within the limit and the result of one complete stream."""
     if len(inflated) > limit:
         raise _too_large(limit)
     if not inflater.eof:
@@ -131,13 +131,13 @@ def _gzip(raw: bytes, limit: int) -> bytes:
 
 
 def _deflate(raw: bytes, limit: int) -> bytes:
-    # RFC 9110 means zlib's format by "deflate"; some clients send the bare stream.
+    # In RFC 9110 "deflate" means the zlib format; some clients send a raw deflate stream.
     bare = len(raw) < 2 or raw[0] & 0x0F != 8 or (raw[0] << 8 | raw[1]) % 31
     return _zlib(raw, limit, -zlib.MAX_WBITS if bare else zlib.MAX_WBITS)
 
 
 _MAX_WINDOW = 23
-"""Log2 of the largest zstd window: 8 MiB, what RFC 9659 wants of an HTTP client."""
+"""Log2 of the largest zstd window: 8 MiB, the limit of RFC 9659."""
 
 
 def _zstd_with(zstd: Any) -> Inflate:

@@ -1,7 +1,7 @@
-"""Which adapter and endpoint an address belongs to.
+"""Routing: which adapter and endpoint a path belongs to.
 
-Addresses are matched on the raw path, split before it is decoded: aiohttp's own
-router leaves ``%ff`` as text and decodes ``%2F``.
+The raw path is split before its segments are decoded. aiohttp's router leaves ``%ff`` as
+text and decodes ``%2F``, so it cannot be used for ids.
 """
 
 import re
@@ -15,7 +15,7 @@ from gateway.errors import Reason, Refusal
 
 
 class Match(msgspec.Struct, frozen=True):
-    """An address that exists: whose it is, what it does for each method, and its parameters."""
+    """A known path: its adapter, the endpoint for each method, and its parameters."""
 
     adapter: AnyAdapter
     methods: Mapping[str, Endpoint]
@@ -54,11 +54,11 @@ class Routes:
                     self._plain[path] = match
 
     def has(self, path: str) -> bool:
-        """Whether *path* is an address as it stands."""
+        """Whether *path* is an address without any normalization."""
         return path in self._plain
 
     def find(self, path: str) -> Match | None:
-        """The address of a normal *path*, or None where there is none."""
+        """Return the match of a normalized *path*, or None."""
         plain = self._plain.get(path)
         if plain is not None:
             return plain
@@ -147,9 +147,10 @@ def _params(template: Sequence[str], segments: Sequence[str]) -> dict[str, str] 
 
 
 def decode_segment(segment: str) -> str:
-    """Decode one segment of a path; empty where it could not name anything.
+    """Decode one segment of a path.
 
-    That is: it is not UTF-8, or holds a slash or a control character.
+    Returns "" if it is not UTF-8 or contains a slash or a control character, because no id
+    looks like that.
     """
     try:
         text = unquote_to_bytes(segment).decode()
