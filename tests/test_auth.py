@@ -1,4 +1,4 @@
-"""Who may speak."""
+"""Authentication."""
 
 import hashlib
 

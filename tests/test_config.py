@@ -1,4 +1,4 @@
-"""The configuration: complete in its example, and every fault of a file at once."""
+"""The configuration: the example is complete, and all problems of a file are reported together."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""The pages name tests: they exist."""
+"""The tests that the conformance page names exist."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Lines as CloudEvents, read by the CloudEvents project's own library."""
+"""Exported lines are CloudEvents for the CloudEvents project's own library."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A dialect is added by one module and a line: nothing else of the gateway knows about it."""
+"""A dialect is added by one module and one line, and no other module knows it."""
 
 import json
 from typing import Any

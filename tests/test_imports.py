@@ -1,4 +1,4 @@
-"""The architecture: who may import whom, and what is loaded."""
+"""The import contracts, and what is loaded at import."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The systemd unit is one that systemd takes, and lets the service do little."""
+"""The systemd unit is valid and gives the service few rights."""
 
 import shutil
 import subprocess

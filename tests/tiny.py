@@ -1,4 +1,4 @@
-"""A small dialect, to prove what a new dialect takes: schema, module, golden files and a line.
+"""A small dialect, which shows what a new dialect needs: schema, module, golden files, a line.
 
 Its clients send one reading of a meter a request, with a pass.
 """

@@ -63,7 +63,7 @@ _TITLES = {
 
 
 class EventType(msgspec.Struct, frozen=True):
-    """One event_type of Moesif document: its kind, its schema, and where our names come from."""
+    """A type of Moesif document: its kind, its schema, and how to get a record's attributes."""
 
     kind: str
     checker: Decoder
@@ -73,7 +73,7 @@ class EventType(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, kind: str, schema: Lenient, **names: Callable[[Any], Any]) -> "EventType":
-        """A event_type whose type is its kind, unless *names* say otherwise."""
+        """Make an event type; a record's `type` is its kind, unless *names* says otherwise."""
         return cls(kind, Decoder(schema), **{"type": lambda _: kind, **names})
 
 

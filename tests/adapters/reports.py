@@ -1,4 +1,4 @@
-"""Reports of devices: the event E of the test vectors, changed, and what is heard of it."""
+"""Device events for tests: variants of the event E of the test vectors, and the answers."""
 
 from tests.adapters.speakers import REPORT as E
 

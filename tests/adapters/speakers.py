@@ -1,4 +1,4 @@
-"""How a known client of each dialect speaks: its credential, an address, an event, a batch."""
+"""A known client of each dialect: its credential, an address, an event, a batch."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What every adapter owes its clients, asked of each registered one through the real server."""
+"""The contract of adapters, tested for each registered one through the real server."""
 
 import gzip
 import itertools

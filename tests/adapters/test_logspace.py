@@ -1,4 +1,4 @@
-"""The HQ's dialect: what agents send, and the words that they know."""
+"""The Logspace dialect: what agents send, and the answers that they know."""
 
 import json
 

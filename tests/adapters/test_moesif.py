@@ -1,4 +1,4 @@
-"""The collector's dialect: what SDKs send, and the answers that they need."""
+"""The Moesif dialect: what SDKs send, and the answers that they need."""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""What the Moesif dialect tells SDKs and browsers, beside taking their events."""
+"""What the Moesif dialect answers to SDKs and browsers besides receiving events."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Traffic recorded from real clients, replayed: every event arrives, and none twice."""
+"""Replayed traffic of real clients: every event is stored exactly once."""
 
 import base64
 import gzip

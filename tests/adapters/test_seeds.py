@@ -1,4 +1,4 @@
-"""The sample requests of the dialects' public pages: accepted, and exported as they were sent.
+"""The sample requests of the dialects' public pages are accepted, and exported as sent.
 
 Each golden file ``page_*.json`` holds one sample, as JSON where the page's text
 is not quite, and what the export is to show of it.

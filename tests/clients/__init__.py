@@ -1,1 +1,1 @@
-"""The proof with real clients: unmodified SDKs, a browser, an agent, the real process."""
+"""Tests with real clients: unmodified SDKs, a browser and an agent against the real process."""

@@ -1,4 +1,4 @@
-"""What the users of SDKs send, in the words of the wire, and how it is compared.
+"""What the users of SDKs send, as it looks on the wire, and how it is compared.
 
 The programs of each SDK turn these documents into its own models. An SDK writes
 `null`, `""` or an empty table for what its user left out, and times in its own

@@ -1,4 +1,4 @@
-"""Events as agents of release 0.3.2 write them, one of each sort that an HQ knows."""
+"""Events as agents of release 0.3.2 write them, one of each type that an HQ knows."""
 
 import uuid
 from datetime import UTC, datetime

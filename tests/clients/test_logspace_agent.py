@@ -1,4 +1,4 @@
-"""A Logspace agent through good days and bad ones: nothing lost, nothing doubled."""
+"""A Logspace agent in normal operation and in trouble: no event is lost or stored twice."""
 
 import http.client
 import signal

@@ -1,4 +1,4 @@
-"""What an agent is told to do: capabilities up, orders down, by the agent's own strict parser."""
+"""Capabilities and orders, with the agent's own strict parser."""
 
 import json
 import os

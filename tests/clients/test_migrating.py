@@ -1,4 +1,4 @@
-"""The pages on migrating, tried as a new user would: what stands there is what runs here."""
+"""The migration pages: their programs and configurations are run as printed."""
 
 import re
 import subprocess

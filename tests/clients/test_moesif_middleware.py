@@ -1,4 +1,4 @@
-"""The middleware of four web frameworks: what a shop's customers did is in the store.
+"""The middleware of four web frameworks: the requests of a shop's customers are stored.
 
 `moesifwsgi` under Flask, `moesifasgi` under Starlette, `moesifdjango`, and
 `moesif-nodejs` under Express serve the same small shop.

@@ -1,4 +1,4 @@
-"""Group commit: one transaction for all who wait, and an answer for everyone."""
+"""Group commit: one transaction for all waiting requests, and an outcome for each."""
 
 import asyncio
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""The one way in: every part real, the disk included."""
+"""The intake, with real parts and a real disk."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""What a quarantined record holds."""
+"""The content of quarantined records."""
 
 import json
 

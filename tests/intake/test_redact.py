@@ -1,4 +1,4 @@
-"""What must not be kept."""
+"""Masking of secrets."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is counted, as an operator scrapes it."""
+"""The metrics, as Prometheus scrapes them."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The two attitudes to unknown members, and the one form of fault."""
+"""Unknown members in lenient and strict schemas, and the form of problems."""
 
 import pytest
 from marshmallow import fields

@@ -1,4 +1,4 @@
-"""The fast decoders take nothing that the schemas would not, and make the same of it."""
+"""The decoders accept only what the schemas accept, with the same values."""
 
 import msgspec
 import pytest

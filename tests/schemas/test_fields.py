@@ -1,4 +1,4 @@
-"""The fields of client documents: what each takes, as what, and what it refuses."""
+"""The fields of client documents: what each accepts and refuses."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Bytes to JSON: what is read, what is refused, and that refusing is always the same exception."""
+"""JSON from bytes: what is accepted, and that a refusal is always the same exception."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The prose of gateway/store.py, sentence by sentence, against every registered store."""
+"""The contract in gateway/store.py, for every registered store."""
 
 import asyncio
 import json

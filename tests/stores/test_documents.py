@@ -1,4 +1,4 @@
-"""The few documents that are not events; for every registered store."""
+"""Documents that are not events, for every registered store."""
 
 from gateway.store import StoredDocument
 from tests.records import NOW, stored

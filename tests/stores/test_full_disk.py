@@ -1,4 +1,4 @@
-"""A disk without space: nothing acknowledged is lost, nothing refused is kept, and it can go on."""
+"""A full disk: no acknowledged event is lost, no refused one is stored, and the gateway recovers."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The key index of the SQLite store, at sizes where runs are sealed all the time."""
+"""The key index of the SQLite store, with small runs so that they are sealed often."""
 
 import random
 import shutil

@@ -1,4 +1,4 @@
-"""ParseResult: what is selected, and what goes on meanwhile; for every registered store."""
+"""Reading a store: selections, and writes at the same time; for every registered store."""
 
 import pytest
 

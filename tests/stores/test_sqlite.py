@@ -1,4 +1,4 @@
-"""What is particular to the SQLite store: files, versions, locks and full disks."""
+"""What only the SQLite store has: files, versions, locks and full disks."""
 
 import asyncio
 import sqlite3

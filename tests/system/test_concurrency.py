@@ -1,4 +1,4 @@
-"""One event sent many times is one event."""
+"""Concurrent copies of one event are stored once."""
 
 import asyncio
 import signal

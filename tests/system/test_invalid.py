@@ -1,4 +1,4 @@
-"""What becomes of invalid events, alone and among valid ones."""
+"""What happens to invalid events, alone and among valid ones."""
 
 import json
 from typing import Any

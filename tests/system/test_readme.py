@@ -1,4 +1,4 @@
-"""The commands of the README and of the pages do what they say when they are pasted."""
+"""The commands of the README and of the pages print what the pages show."""
 
 import json
 import os

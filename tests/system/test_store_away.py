@@ -1,4 +1,4 @@
-"""While the store cannot be written, events wait in the spool, and clients hear the truth."""
+"""While the store cannot be written, events go to the spool and clients get the right answer."""
 
 import asyncio
 from contextlib import ExitStack

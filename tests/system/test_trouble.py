@@ -1,4 +1,4 @@
-"""Clients that vanish, too much at once, and a stop in the middle of it all."""
+"""Clients that disconnect, overload, and a shutdown under load."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A bare HTTP client, to know exactly what a client saw, and the traffic that it sends."""
+"""A minimal HTTP client, to see exactly what a client receives, and the traffic that it sends."""
 
 import asyncio
 import contextlib

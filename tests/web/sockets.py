@@ -1,4 +1,4 @@
-"""HTTP by hand, for what a client library would not do."""
+"""HTTP on plain sockets, for what client libraries cannot do."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Bodies: inflated within a bound, and refused where they are not what they say."""
+"""Bodies: decompressed up to the limit, and refused if they are corrupt."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""How exchanges end that do not end in the usual way."""
+"""How unusual exchanges end: half-close, upgrades, malformed requests."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Addresses: whose they are, what they name, and that no spelling of one leads elsewhere."""
+"""Routing: the adapter and parameters of each address, in every spelling."""
 
 import pytest
 from hypothesis import given

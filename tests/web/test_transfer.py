@@ -1,4 +1,4 @@
-"""How requests travel: chunks, waiting for leave, slow and lost clients, many on one connection."""
+"""Transfer: chunks, 100-continue, slow and lost clients, many requests on one connection."""
 
 import asyncio
 import gzip

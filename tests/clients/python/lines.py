@@ -1,4 +1,4 @@
-"""How these programs speak with the test: a JSON line asked, a JSON line said."""
+"""The protocol between these programs and the test: one JSON line in, one JSON line out."""
 
 import json
 import sys
