@@ -1,4 +1,4 @@
-"""A full disk: no acknowledged event is lost, no refused one is stored, and the gateway recovers."""
+"""A full disk: no acknowledged event is lost, no refused one stored, and it recovers."""
 
 import json
 import subprocess
