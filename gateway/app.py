@@ -1,7 +1,6 @@
 """The composition root: the only module that knows all parts."""
 
 import asyncio
-import functools
 import gc
 import signal
 import time
@@ -18,10 +17,7 @@ from gateway.auth import Keyring
 from gateway.checks import AdapterClasses, spool_path, tenants_of
 from gateway.config import Settings
 from gateway.errors import StoreError
-from gateway.intake.availability import Availability
-from gateway.intake.commit import GroupCommitter
-from gateway.intake.drain import Drain
-from gateway.intake.intake import Intake
+from gateway.intake.assembly import Bounds, assemble
 from gateway.intake.redact import Redactor, Rules
 from gateway.ops.listener import ops_app
 from gateway.ops.metrics import Metrics
@@ -55,10 +51,6 @@ def _rules(table: Redaction) -> Rules:
     return Rules.of(table.headers, table.keys)
 
 
-_SPOOL_DEADLINE = 0.8
-"""Seconds for the spool: with those for the store less than the 3 after which agents give up."""
-
-
 class Gateway:
     """A running gateway: `start`, then `stop`. `address` and `ops_address` are (host, port)."""
 
@@ -89,38 +81,23 @@ class Gateway:
         self._stack.push_async_callback(store.close)
         spool = await open_spool(spool_path(settings), settings.spool.max_events)
         self._stack.push_async_callback(spool.close)
-        # What a former run sent last may be in both: the store is told, so that it keeps no copy.
-        if spool.depth:
-            await store.reconcile(spool.identities)
-        committer_of = functools.partial(
-            GroupCommitter,
-            max_events=ingest.max_waiting_events,
-            max_bytes=ingest.max_waiting_bytes,
-        )
-        to_store = committer_of(
-            store, deadline=settings.store.deadline, observe=self.metrics.committed
-        )
-        to_spool = committer_of(spool, deadline=_SPOOL_DEADLINE)
-        for committer in (to_store, to_spool):
-            committer.start()
-            self._stack.push_async_callback(committer.close)
-        availability = Availability(store.probe)
-        self._stack.push_async_callback(availability.close)
-        drain = Drain(spool, to_store, availability, self.metrics.drained)
-        drain.start()
-        self._stack.push_async_callback(drain.close)
-        self._intake = Intake(
+        assembly = await assemble(
+            self._stack,
             store=store,
             spool=spool,
-            to_store=to_store,
-            to_spool=to_spool,
-            availability=availability,
+            bounds=Bounds(
+                ingest.max_waiting_events, ingest.max_waiting_bytes, settings.store.deadline
+            ),
             redactor=_redactor(settings),
+            metrics=self.metrics,
         )
+        self._intake = assembly.intake
         watch = self.metrics.watch
         watch("spool_depth", "Events in the spool.", lambda: spool.depth)
-        watch("store_away", "1 while events go to the spool.", lambda: availability.away)
-        watch("waiting_events", "Events waiting for the disk.", lambda: to_store.held_events)
+        watch("store_away", "1 while events go to the spool.", lambda: assembly.availability.away)
+        watch(
+            "waiting_events", "Events waiting for the disk.", lambda: assembly.to_store.held_events
+        )
         watch("quarantine_trimmed", "Quarantined records deleted.", lambda: store.evicted)
         lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
         self._stack.push_async_callback(_cancel, lag)

@@ -11,6 +11,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -33,12 +34,24 @@ _PRAGMAS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What a database runs on. A simulation gives it a clock and faults of its own."""
+
+    executor: Callable[[str], SerialExecutor] = SerialExecutor
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+
+
+ENGINE = Engine()
+
+
 class Database:
     """The read-write connection of one file, and the only thread that uses it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, engine: Engine = ENGINE) -> None:
         self._path = path
-        self._executor = SerialExecutor(f"sqlite {path.name}")
+        self._connect = engine.connect
+        self._executor = engine.executor(f"sqlite {path.name}")
         self._connection: sqlite3.Connection | None = None
         self._lock: int | None = None
 
@@ -75,7 +88,7 @@ class Database:
             raise StoreError(f"{path.parent}: {error.strerror}") from error
         self._lock = _lock_writer(path)
         try:
-            self._connection = connection = sqlite3.connect(
+            self._connection = connection = self._connect(
                 uri_of(path, "rwc"), uri=True, timeout=BUSY_SECONDS, isolation_level=None
             )
             connection.execute(f"PRAGMA page_size={page_size:d}")
@@ -97,7 +110,7 @@ class Database:
 
 
 async def open_database(
-    path: Path, migrations: Sequence[str], *, page_size: int = 8192
+    path: Path, migrations: Sequence[str], *, page_size: int = 8192, engine: Engine = ENGINE
 ) -> Database:
     """Open *path* for writing, made if absent, and bring its schema up to date.
 
@@ -107,7 +120,7 @@ async def open_database(
         StoreError: the file cannot be opened, is no database, has a newer schema,
             or belongs to another writer.
     """
-    database = Database(path)
+    database = Database(path, engine)
     await database.open(migrations, page_size)
     return database
 

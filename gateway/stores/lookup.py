@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.errors import StoreError
-from gateway.stores.database import uri_of
-from gateway.stores.executor import SerialExecutor
+from gateway.stores.database import Engine, uri_of
 
 T = TypeVar("T")
 
@@ -15,9 +14,10 @@ T = TypeVar("T")
 class Lookup:
     """A read-only connection to a store's file, on a thread of its own, opened when it is used."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, engine: Engine) -> None:
         self._path = path
-        self._executor = SerialExecutor(f"sqlite {path.name} lookup")
+        self._connect = engine.connect
+        self._executor = engine.executor(f"sqlite {path.name} lookup")
         self._connection: sqlite3.Connection | None = None
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -35,7 +35,7 @@ class Lookup:
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._connection is None:
-            self._connection = sqlite3.connect(uri_of(self._path, "ro"), uri=True, timeout=0)
+            self._connection = self._connect(uri_of(self._path, "ro"), uri=True, timeout=0)
         return work(self._connection)
 
     async def close(self) -> None:

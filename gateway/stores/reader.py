@@ -27,12 +27,26 @@ _PAGE = 500
 
 
 class SqliteReader:
-    """A read-only connection to a store's file, on a thread of its own."""
+    """A read-only connection to a store's file, on a thread of its own, opened at first use."""
 
-    def __init__(self, path: Path, connection: aiosqlite.Connection) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = connection
+        self._opening = asyncio.Lock()
+        self._connection: aiosqlite.Connection | None = None
         self._closing: asyncio.Future[None] | None = None
+
+    async def open(self) -> aiosqlite.Connection:
+        """Open the file, unless that is done.
+
+        Raises:
+            StoreError: there is no store, or it cannot be read.
+        """
+        async with self._opening:
+            if self._closing is not None:
+                raise StoreError(f"{self._path}: closed")
+            if self._connection is None:
+                self._connection = await _connect(self._path)
+            return self._connection
 
     async def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
         """As `gateway.store.Reader.read`."""
@@ -65,12 +79,18 @@ class SqliteReader:
         """Close the connection and end its thread. Safe to call twice."""
         # Once: aiosqlite waits for ever if it is closed while it closes.
         if self._closing is None:
-            self._closing = asyncio.ensure_future(self._connection.close())
+            self._closing = asyncio.ensure_future(self._close())
         await asyncio.shield(self._closing)
 
-    async def _rows(self, sql: str, values: Iterable[Any] = ()) -> Sequence[sqlite3.Row]:
+    async def _close(self) -> None:
+        async with self._opening:
+            if self._connection is not None:
+                await self._connection.close()
+
+    async def _rows(self, sql: str, values: Iterable[object] = ()) -> Sequence[sqlite3.Row]:
+        connection = await self.open()
         try:
-            return list(await self._connection.execute_fetchall(sql, values))
+            return list(await connection.execute_fetchall(sql, values))
         # aiosqlite raises ValueError once the connection is closed.
         except (sqlite3.Error, ValueError) as error:
             raise StoreError(f"{self._path}: {error}") from error
@@ -88,21 +108,15 @@ def _conditions(wanted: Selection) -> tuple[str, list[Any]]:
     return "".join(f" AND {clause}" for clause in used), list(used.values())
 
 
-async def open_sqlite_reader(path: Path) -> SqliteReader:
-    """Open the store at *path* for reading only.
-
-    Raises:
-        StoreError: there is no store, or it cannot be read.
-    """
+async def _connect(path: Path) -> aiosqlite.Connection:
     uri = uri_of(path, "ro")
     try:
         # aiosqlite's thread outlives a failure to open, and then reports to a loop that may be
         # closed. So whether the file can be read is found out before.
         await asyncio.to_thread(_try, uri)
-        connection = await aiosqlite.connect(uri, uri=True, isolation_level=None)
+        return await aiosqlite.connect(uri, uri=True, isolation_level=None)
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {error}") from error
-    return SqliteReader(path, connection)
 
 
 def _try(uri: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Outcome
-from gateway.stores.database import Database, in_transaction, open_database
+from gateway.stores.database import ENGINE, Database, Engine, in_transaction, open_database
 
 _SCHEMA = """
 CREATE TABLE spooled (
@@ -153,13 +153,13 @@ def _with_key(record: EventRecord) -> EventRecord:
     return msgspec.structs.replace(record, key=record.identity)
 
 
-async def open_spool(path: Path, max_events: int) -> Spool:
+async def open_spool(path: Path, max_events: int, *, engine: Engine = ENGINE) -> Spool:
     """Open the spool at *path*, with the records of an earlier run; create it if absent.
 
     Raises:
         StoreError: the file cannot be opened.
     """
-    database = await open_database(path, [_SCHEMA])
+    database = await open_database(path, [_SCHEMA], engine=engine)
     spool = Spool(database, max_events)
     try:
         await spool.reconcile(())

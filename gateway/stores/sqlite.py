@@ -10,7 +10,9 @@ from typing import Any
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.store import Selection, StoredDocument
 from gateway.stores.database import (
+    ENGINE,
     Database,
+    Engine,
     in_transaction,
     insert_many,
     insert_statements,
@@ -19,7 +21,7 @@ from gateway.stores.database import (
 )
 from gateway.stores.keys import KeyIndex
 from gateway.stores.lookup import Lookup
-from gateway.stores.reader import SqliteReader, open_sqlite_reader
+from gateway.stores.reader import SqliteReader
 
 _COLUMNS = 10
 _APPEND = insert_statements(
@@ -52,7 +54,7 @@ class SqliteStore:
         self,
         path: Path,
         database: Database,
-        reader: SqliteReader,
+        lookup: Lookup,
         last: int,
         keys: KeyIndex,
         max_rejected: int,
@@ -60,8 +62,8 @@ class SqliteStore:
         self.evicted = 0
         self._path = path
         self._database = database
-        self._reader = reader
-        self._lookup = Lookup(path)
+        self._reader = SqliteReader(path)
+        self._lookup = lookup
         self._last = last
         self._keys = keys
         self._max_rejected = max_rejected
@@ -209,7 +211,7 @@ class SqliteStore:
 
     async def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
         # A separate connection: documents do not wait for a long read.
-        reader = await open_sqlite_reader(self._path)
+        reader = SqliteReader(self._path)
         try:
             async for found in reader.read(wanted):
                 yield found
@@ -274,7 +276,7 @@ def files_of(url: str) -> Sequence[Path]:
     return [path_of(url)]
 
 
-async def open_store(url: str, max_rejected: int) -> SqliteStore:
+async def open_store(url: str, max_rejected: int, *, engine: Engine = ENGINE) -> SqliteStore:
     """Open the store at *url*, keeping at most *max_rejected* quarantined records.
 
     Creates it if absent.
@@ -284,15 +286,15 @@ async def open_store(url: str, max_rejected: int) -> SqliteStore:
         ValueError: the URL names no file.
     """
     path = path_of(url)
-    database = await open_database(path, migrations())
+    database = await open_database(path, migrations(), engine=engine)
     try:
         [(last,)] = await database.run(lambda db: db.execute(_LAST).fetchall())
         keys = await database.run(KeyIndex)
-        reader = await open_sqlite_reader(path)
     except BaseException:
         await database.close()
         raise
-    return SqliteStore(path, database, reader, last, keys, max_rejected)
+    lookup = Lookup(path, engine)
+    return SqliteStore(path, database, lookup, last, keys, max_rejected)
 
 
 async def open_reader(url: str) -> SqliteReader:
@@ -302,4 +304,6 @@ async def open_reader(url: str) -> SqliteReader:
         StoreError: there is no such file, or it cannot be read.
         ValueError: the URL names no file.
     """
-    return await open_sqlite_reader(path_of(url))
+    reader = SqliteReader(path_of(url))
+    await reader.open()
+    return reader

@@ -10,10 +10,11 @@ import pytest
 import gateway.stores.database
 from gateway.adapter import Head, Inbound, ParseResult, Rejected, Tenant
 from gateway.errors import Reason, Refusal, StoreError
-from gateway.intake.availability import Availability
-from gateway.intake.commit import GroupCommitter
+from gateway.intake.assembly import Bounds, assemble
+from gateway.intake.drain import Drain
 from gateway.intake.intake import Intake
 from gateway.intake.redact import MASK, Redactor, Rules
+from gateway.ops.metrics import Metrics
 from gateway.record import EventRecord, Outcome, Receipt, key_of
 from gateway.stores.spool import open_spool
 from gateway.stores.sqlite import open_store
@@ -68,26 +69,22 @@ class Desk:
 async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
     # A lock of another process is given up on sooner, and an absent store tried again sooner.
     monkeypatch.setattr(gateway.stores.database, "BUSY_SECONDS", 0.05)
-    bounds = {"max_events": 100, "max_bytes": 1 << 20, "deadline": 2}
     async with AsyncExitStack() as stack:
         store = await open_store(f"sqlite:///{tmp_path}/events.db", 10)
         await stack.enter_async_context(closing(store))
         spool = await open_spool(tmp_path / "spool.db", 10)
         await stack.enter_async_context(closing(spool))
-        to_store, to_spool = GroupCommitter(store, **bounds), GroupCommitter(spool, **bounds)
-        for committer in (to_store, to_spool):
-            committer.start()
-            await stack.enter_async_context(closing(committer))
-        availability = await stack.enter_async_context(closing(Availability(store.probe)))
-        redactor = Redactor(Rules.of([], ["password"]), {})
-        intake = Intake(
-            store=store,
-            spool=spool,
-            to_store=to_store,
-            to_spool=to_spool,
-            availability=availability,
-            redactor=redactor,
-        )
+        with monkeypatch.context() as patch:
+            patch.setattr(Drain, "start", lambda _: None)
+            assembly = await assemble(
+                stack,
+                store=store,
+                spool=spool,
+                bounds=Bounds(max_events=100, max_bytes=1 << 20, deadline=2),
+                redactor=Redactor(Rules.of([], ["password"]), {}),
+                metrics=Metrics(),
+            )
+        intake = assembly.intake
         yield Desk(tmp_path, intake, store, spool)
 
 

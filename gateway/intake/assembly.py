@@ -1,0 +1,81 @@
+"""The intake and what it stands on, put together from a store and a spool."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from gateway.intake.availability import Availability
+from gateway.intake.commit import GroupCommitter
+from gateway.intake.drain import Drain
+from gateway.intake.intake import Intake
+from gateway.intake.redact import Redactor
+from gateway.ops.metrics import Metrics
+from gateway.store import Store
+from gateway.stores.spool import Spool
+
+SPOOL_DEADLINE = 0.8
+"""Seconds for the spool: with those for the store less than the 3 after which agents give up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What may wait for the disk, in events and bytes of text, and for how many seconds."""
+
+    max_events: int
+    max_bytes: int
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """An intake that runs, and the parts that metrics look into."""
+
+    intake: Intake
+    to_store: GroupCommitter
+    availability: Availability
+
+
+async def assemble(
+    stack: AsyncExitStack,
+    *,
+    store: Store,
+    spool: Spool,
+    bounds: Bounds,
+    redactor: Redactor,
+    metrics: Metrics,
+) -> Assembly:
+    """Start everything between requests and *store*; *stack* closes it in reverse order.
+
+    Raises:
+        StoreError: the store cannot be asked what it holds of the spool's records.
+    """
+    # The last transaction of an earlier run may have stored them: then they are no new events.
+    if spool.depth:
+        await store.reconcile(spool.identities)
+    max_events, max_bytes = bounds.max_events, bounds.max_bytes
+    to_store = GroupCommitter(
+        store,
+        max_events=max_events,
+        max_bytes=max_bytes,
+        deadline=bounds.deadline,
+        observe=metrics.committed,
+    )
+    to_spool = GroupCommitter(
+        spool, max_events=max_events, max_bytes=max_bytes, deadline=SPOOL_DEADLINE
+    )
+    for committer in (to_store, to_spool):
+        committer.start()
+        stack.push_async_callback(committer.close)
+    availability = Availability(store.probe)
+    stack.push_async_callback(availability.close)
+    drain = Drain(spool, to_store, availability, metrics.drained)
+    drain.start()
+    stack.push_async_callback(drain.close)
+    intake = Intake(
+        store=store,
+        spool=spool,
+        to_store=to_store,
+        to_spool=to_spool,
+        availability=availability,
+        redactor=redactor,
+    )
+    return Assembly(intake, to_store, availability)
