@@ -67,12 +67,17 @@ class EventType(msgspec.Struct, frozen=True):
 
     kind: str
     checker: Decoder
-    type: Callable[[Any], str]
-    subject: Callable[[Any], str | None]
-    time: Callable[[Any], int | None]
+    type: Callable[[Any], str]  # Any: an event, whose type is derived from its schema
+    subject: Callable[[Any], str | None]  # Any: as above
+    time: Callable[[Any], int | None]  # Any: as above
 
     @classmethod
-    def of(cls, kind: str, schema: Lenient, **names: Callable[[Any], Any]) -> "EventType":
+    def of(
+        cls,
+        kind: str,
+        schema: Lenient,
+        **names: Callable[[Any], Any],  # Any: as above; each attribute has a type of its own
+    ) -> "EventType":
         """Make an event type; a record's `type` is its kind, unless *names* says otherwise."""
         return cls(kind, Decoder(schema), **{"type": lambda _: kind, **names})
 
