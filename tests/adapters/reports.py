@@ -13,6 +13,10 @@ def altered(**changes):
     return {name: value for name, value in {**E, **changes}.items() if value is not MISSING}
 
 
+def stored(device):
+    return [event["data"] for event in device.events()]
+
+
 async def events(gateway):
     return [event["data"] for event in await gateway.events(kind="device_event")]
 

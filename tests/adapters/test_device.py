@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from tests.adapters.reports import KEY, MISSING, E, altered, assert_error, events
+from tests.adapters.direct import DirectDevice
+from tests.adapters.reports import KEY, MISSING, E, altered, assert_error, events, stored
 from tests.system.wire import locked
 
 
@@ -24,43 +25,43 @@ def pages_example():
 }"""
 
 
-async def test_1_an_event_is_created(gateway):
-    answer = await gateway.device(E)
+def test_1_an_event_is_created(device):
+    answer = device.post(E)
 
     assert (201, {}) == (answer.status, answer.json)
     assert "Location" not in answer.headers
-    assert [E] == await events(gateway)
+    assert [E] == stored(device)
 
 
-async def test_2_a_repeat_with_members_reordered_is_a_conflict(gateway):
-    await gateway.device(E)
+def test_2_a_repeat_with_members_reordered_is_a_conflict(device):
+    device.post(E)
     shuffled = {**dict(reversed(E.items())), "data": dict(reversed(E["data"].items()))}
 
-    assert_error(await gateway.device(shuffled), 409, 6)
-    assert 1 == len(await events(gateway))
+    assert_error(device.post(shuffled), 409, 6)
+    assert 1 == len(stored(device))
 
 
 @pytest.mark.parametrize("alias", ["sn-!-ABCDEFGHIJ12", "sn-%21-ABCDEFGHIJ12"])
-async def test_3_a_serial_number_is_the_same_device(gateway, alias):
-    await gateway.device(E)
+def test_3_a_serial_number_is_the_same_device(device, alias):
+    device.post(E)
 
-    assert_error(await gateway.device(E, device=alias), 409, 6)
-    assert 201 == (await gateway.device(altered(timestamp=1), device=alias)).status
-    assert ["D1", "D1"] == [event["subject"] for event in await gateway.events()]
+    assert_error(device.post(E, device=alias), 409, 6)
+    assert 201 == device.post(altered(timestamp=1), device=alias).status
+    assert ["D1", "D1"] == [event["subject"] for event in device.events()]
 
 
 @pytest.mark.parametrize("active", [1, 1.0, "true", None, [True]])
-async def test_4_a_value_of_another_type_is_another_event(gateway, active):
-    await gateway.device(E)
+def test_4_a_value_of_another_type_is_another_event(device, active):
+    device.post(E)
 
-    assert 201 == (await gateway.device(altered(data={**E["data"], "active": active}))).status
+    assert 201 == device.post(altered(data={**E["data"], "active": active})).status
 
 
-async def test_5_the_same_number_in_another_notation_is_a_conflict(gateway):
-    await gateway.device(E)
+def test_5_the_same_number_in_another_notation_is_a_conflict(device):
+    device.post(E)
     text = json.dumps(E).encode().replace(b"2.5", b"2.50")
 
-    assert_error(await gateway.device(text), 409, 6)
+    assert_error(device.post(text), 409, 6)
 
 
 @pytest.mark.parametrize(
@@ -74,16 +75,16 @@ async def test_5_the_same_number_in_another_notation_is_a_conflict(gateway):
         {"data": {}},
     ],
 )
-async def test_6_a_change_in_any_field_is_another_event(gateway, change):
-    await gateway.device(E)
+def test_6_a_change_in_any_field_is_another_event(device, change):
+    device.post(E)
 
-    assert 201 == (await gateway.device(altered(**change))).status
+    assert 201 == device.post(altered(**change)).status
 
 
-async def test_7_the_same_event_of_another_device_is_another_event(gateway):
-    await gateway.device(E)
+def test_7_the_same_event_of_another_device_is_another_event(device):
+    device.post(E)
 
-    assert 201 == (await gateway.device(E, device="D3")).status
+    assert 201 == device.post(E, device="D3").status
 
 
 @pytest.mark.parametrize(
@@ -100,32 +101,32 @@ async def test_7_the_same_event_of_another_device_is_another_event(gateway):
         [("X-Moki-TenantAPIToken", "K1"), ("x-moki-tenantapitoken", "K2")],
     ],
 )
-async def test_8_without_a_known_key_it_is_401(gateway, headers):
-    answer = await gateway.send("POST", "/rest/v1/api/tenants/T1/devices/D1/events", E, headers)
+def test_8_without_a_known_key_it_is_401(device, headers):
+    answer = device.send("POST", "/rest/v1/api/tenants/T1/devices/D1/events", E, headers)
 
     assert_error(answer, 401, 0)
     assert 'ApiKey realm="events"' == answer.headers["WWW-Authenticate"]
     assert answer.json["message"].startswith("Invalid license")
 
 
-async def test_9_a_key_of_another_tenant_is_403(gateway):
-    assert_error(await gateway.device(E, tenant="T2", device="D2"), 403, 0)
+def test_9_a_key_of_another_tenant_is_403(device):
+    assert_error(device.post(E, tenant="T2", device="D2"), 403, 0)
 
 
 @pytest.mark.parametrize(("hide", "status", "error"), [(False, 404, 4), (True, 403, 0)])
-async def test_10_an_unknown_tenant_is_404_unless_tenants_are_hidden(running, hide, status, error):
-    async with running({"device": {"hide_foreign_tenants": hide}}) as gateway:
-        for tenant in ("unknown", "t1", "T1%20", "%ff", "%00", "T%2F1", ""):
-            assert_error(await gateway.device(E, tenant=tenant), status, error)
+def test_10_an_unknown_tenant_is_404_unless_tenants_are_hidden(hide, status, error):
+    device = DirectDevice(hide_foreign_tenants=hide)
+    for tenant in ("unknown", "t1", "T1%20", "%ff", "%00", "T%2F1", ""):
+        assert_error(device.post(E, tenant=tenant), status, error)
 
 
 @pytest.mark.parametrize(
-    "device", ["nope", "D2", "d1", "D1%20", "%FF", "D%2F1", "", "sn-!-x", "D1%00", "sn-!-D1", ".."]
+    "name", ["nope", "D2", "d1", "D1%20", "%FF", "D%2F1", "", "sn-!-x", "D1%00", "sn-!-D1", ".."]
 )
 @pytest.mark.parametrize("body", [E, b"garbage"])
-async def test_11_and_12_an_unknown_device_is_404_whatever_the_body(gateway, device, body):
-    assert_error(await gateway.device(body, device=device), 404, 5)
-    assert [] == await gateway.events()
+def test_11_and_12_an_unknown_device_is_404_whatever_the_body(device, name, body):
+    assert_error(device.post(body, device=name), 404, 5)
+    assert [] == device.events()
 
 
 async def test_13_the_key_is_checked_before_tenant_and_body(gateway):
@@ -143,21 +144,21 @@ async def test_14_any_method_but_post_is_405_before_everything_else(gateway, met
     assert "POST" == answer.headers["Allow"]
 
 
-async def test_15_the_literal_example_of_the_page_is_not_json(gateway):
-    assert_error(await gateway.device(pages_example()), 400, 6)
+def test_15_the_literal_example_of_the_page_is_not_json(device):
+    assert_error(device.post(pages_example()), 400, 6)
 
 
-async def test_18_an_app_key_is_recorded_as_app_id(gateway):
-    answer = await gateway.device(altered(appId=MISSING, appKey=E["appId"]))
+def test_18_an_app_key_is_recorded_as_app_id(device):
+    answer = device.post(altered(appId=MISSING, appKey=E["appId"]))
 
     assert 201 == answer.status
-    assert [E] == await events(gateway)
-    assert_error(await gateway.device(E), 409, 6)
+    assert [E] == stored(device)
+    assert_error(device.post(E), 409, 6)
 
 
-async def test_18_an_app_key_is_not_stored_if_there_is_an_app_id(gateway):
-    assert 201 == (await gateway.device({"appKey": "secret", **E})).status
-    assert [E] == await events(gateway)
+def test_18_an_app_key_is_not_stored_if_there_is_an_app_id(device):
+    assert 201 == device.post({"appKey": "secret", **E}).status
+    assert [E] == stored(device)
 
 
 async def test_18_an_app_key_is_refused_if_configured(running):
@@ -170,11 +171,11 @@ async def test_18_an_app_key_is_refused_if_configured(running):
         assert "secret" not in json.dumps(kept) + str(answer.body)
 
 
-async def test_18_an_app_key_is_recognized_with_escapes_in_its_name(gateway):
+def test_18_an_app_key_is_recognized_with_escapes_in_its_name(device):
     body = json.dumps(E).encode()[:-1] + rb',"\u0061pp\u004bey":"secret"}'
 
-    assert 201 == (await gateway.device(body)).status
-    assert [E] == await events(gateway)
+    assert 201 == device.post(body).status
+    assert [E] == stored(device)
 
 
 @pytest.mark.parametrize(
@@ -224,25 +225,25 @@ DEEP = b'{"a":' * 64 + b"1" + b"}" * 64
         rb'{"\ud800":1}',
     ],
 )
-async def test_23_a_body_that_is_not_a_json_object_is_400(gateway, body):
-    assert_error(await gateway.device(body), 400, 6)
-    assert [] == await events(gateway)
+def test_23_a_body_that_is_not_a_json_object_is_400(device, body):
+    assert_error(device.post(body), 400, 6)
+    assert [] == stored(device)
 
 
-async def test_23_the_last_of_duplicate_members_counts(gateway):
+def test_23_the_last_of_duplicate_members_counts(device):
     twice = b'{"severity":9,' + DUMPED[1:-1] + b',"severity":5}'
 
-    assert 201 == (await gateway.device(twice)).status
-    assert [5] == [event["severity"] for event in await events(gateway)]
+    assert 201 == device.post(twice).status
+    assert [5] == [event["severity"] for event in stored(device)]
 
 
 @pytest.mark.parametrize(
     ("ending", "status"), [("/", 201), ("/?a=b", 201), ("//", 404), ("/x", 404)]
 )
-async def test_24_a_trailing_slash_makes_no_difference(gateway, ending, status):
+def test_24_a_trailing_slash_makes_no_difference(device, ending, status):
     path = f"/rest/v1/api/tenants/T1/devices/D1/events{ending}"
 
-    assert status == (await gateway.send("POST", path, E, KEY)).status
+    assert status == device.send("POST", path, E, KEY).status
 
 
 @pytest.mark.parametrize(
@@ -259,8 +260,8 @@ async def test_24_a_trailing_slash_makes_no_difference(gateway, ending, status):
         ("text/json", 415),
     ],
 )
-async def test_25_the_media_type_is_json_or_absent(gateway, content_type, status):
-    answer = await gateway.device(E, **{"Content-Type": content_type})
+def test_25_the_media_type_is_json_or_absent(device, content_type, status):
+    answer = device.post(E, **{"Content-Type": content_type})
 
     assert status == answer.status
     if status == 415:

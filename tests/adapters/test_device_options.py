@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.adapters.reports import KEY, MISSING, E, altered, assert_error, events
+from tests.adapters.direct import DirectDevice
+from tests.adapters.reports import KEY, MISSING, E, altered, assert_error, stored
 from tests.records import locked
 
 
@@ -18,19 +19,19 @@ from tests.records import locked
         [("X-Moki-TenantAPIToken", "K1"), ("X-Moki-TenantAPIToken", "K1")],
     ],
 )
-async def test_the_first_key_header_that_is_present_counts(gateway, headers):
+def test_the_first_key_header_that_is_present_counts(device, headers):
     path = "/rest/v1/api/tenants/T1/devices/D1/events"
     sent = [*(headers.items() if isinstance(headers, dict) else headers), *list(KEY.items())[1:]]
 
-    assert 201 == (await gateway.send("POST", path, E, sent)).status
+    assert 201 == device.send("POST", path, E, sent).status
 
 
-async def test_a_key_for_some_devices_opens_no_others(running):
+def test_a_key_for_some_devices_opens_no_others():
     keys = [{"key": "K1", "tenants": ["T1"], "devices": ["D1"]}]
-    async with running({"device": {"keys": keys}}) as gateway:
-        assert 201 == (await gateway.device(E, device="sn-!-ABCDEFGHIJ12")).status
-        assert_error(await gateway.device(E, device="D3"), 403, 0)
-        assert_error(await gateway.device(E, device="nope"), 404, 5)
+    device = DirectDevice(keys=keys)
+    assert 201 == device.post(E, device="sn-!-ABCDEFGHIJ12").status
+    assert_error(device.post(E, device="D3"), 403, 0)
+    assert_error(device.post(E, device="nope"), 404, 5)
 
 
 def tenant(**options):
@@ -82,35 +83,35 @@ async def test_a_queued_tenant_is_answered_from_the_spool(running):
 
 
 @pytest.mark.parametrize("description", [None, MISSING])
-async def test_a_missing_description_is_blank_if_configured(running, description):
-    async with running({"device": {"lenient_description": True}}) as gateway:
-        assert 201 == (await gateway.device(altered(description=description))).status
-        assert_error(await gateway.device(E), 409, 6)
+def test_a_missing_description_is_blank_if_configured(description):
+    device = DirectDevice(lenient_description=True)
+    assert 201 == device.post(altered(description=description)).status
+    assert_error(device.post(E), 409, 6)
 
 
-async def test_a_conflict_may_be_limited_to_the_instant(running):
-    async with running({"device": {"conflict": "instant"}}) as gateway:
-        assert 201 == (await gateway.device(E)).status
-        assert_error(await gateway.device(altered(severity=1, data={})), 409, 6)
-        assert 201 == (await gateway.device(altered(typeId="45"))).status
+def test_a_conflict_may_be_limited_to_the_instant():
+    device = DirectDevice(conflict="instant")
+    assert 201 == device.post(E).status
+    assert_error(device.post(altered(severity=1, data={})), 409, 6)
+    assert 201 == device.post(altered(typeId="45")).status
 
 
-async def test_a_time_too_far_in_the_future_is_refused_if_configured(running):
-    async with running({"device": {"max_future_ms": 1000}}) as gateway:
-        assert 201 == (await gateway.device(E)).status
-        answer = await gateway.device(altered(timestamp=253402300799999))
-        assert_error(answer, 400, 6)
-        assert "timestamp" in answer.json["message"]
+def test_a_time_too_far_in_the_future_is_refused_if_configured():
+    device = DirectDevice(max_future_ms=1000)
+    assert 201 == device.post(E).status
+    answer = device.post(altered(timestamp=253402300799999))
+    assert_error(answer, 400, 6)
+    assert "timestamp" in answer.json["message"]
 
 
-async def test_all_problems_are_reported_in_the_order_of_the_fields(gateway):
-    message = (await gateway.device({"timestamp": "x", "extra": 1})).json["message"]
+def test_all_problems_are_reported_in_the_order_of_the_fields(device):
+    message = (device.post({"timestamp": "x", "extra": 1})).json["message"]
     names = ["typeId", "description", "appId", "severity", "data", "timestamp"]
 
     assert names == sorted(names, key=lambda name: message.index(f"{name}:"))
 
 
-async def test_unknown_members_are_stored_but_not_compared_for_duplicates(gateway):
-    assert 201 == (await gateway.device({**E, "x": 1})).status
-    assert_error(await gateway.device({**E, "x": 2}), 409, 6)
-    assert [{**E, "x": 1}] == await events(gateway)
+def test_unknown_members_are_stored_but_not_compared_for_duplicates(device):
+    assert 201 == device.post({**E, "x": 1}).status
+    assert_error(device.post({**E, "x": 2}), 409, 6)
+    assert [{**E, "x": 1}] == stored(device)

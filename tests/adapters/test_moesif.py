@@ -7,6 +7,7 @@ import zlib
 
 import pytest
 
+from tests.adapters.direct import DirectMoesif
 from tests.adapters.speakers import CALL
 
 REQUEST, RESPONSE = CALL["request"], {"time": "2016-08-16T09:21:57Z", "status": 200}
@@ -32,10 +33,10 @@ async def test_success_has_no_body(gateway):
 
 @pytest.mark.parametrize("path", ["/v1/events", "/moesifapi/events", "/collector/v1/events"])
 @pytest.mark.parametrize("form", ["{}", "/{}", "{}/", "{}?x=1"])
-async def test_an_event_may_be_sent_to_any_alias_of_its_address(gateway, path, form):
-    assert 201 == (await gateway.moesif(form.format(path), CALL)).status
-    assert 201 == (await gateway.moesif(form.format(f"{path}/batch"), [CALL, CALL])).status
-    assert [CALL] * 3 == [event["data"] for event in await gateway.events()]
+def test_an_event_may_be_sent_to_any_alias_of_its_address(moesif, path, form):
+    assert 201 == moesif.post(form.format(path), CALL).status
+    assert 201 == moesif.post(form.format(f"{path}/batch"), [CALL, CALL]).status
+    assert [CALL] * 3 == [event["data"] for event in moesif.events()]
 
 
 @pytest.mark.parametrize(
@@ -60,9 +61,9 @@ async def test_an_event_may_be_sent_to_any_alias_of_its_address(gateway, path, f
         call(request={"body": "é中\U0001f600\u2028"}, extra={"\u007f": "\x7f"}),
     ],
 )
-async def test_real_events_of_sdks_are_stored_unchanged(gateway, event):
-    answer = await gateway.moesif("/v1/events", event)
-    [stored] = await gateway.events()
+def test_real_events_of_sdks_are_stored_unchanged(moesif, event):
+    answer = moesif.post("/v1/events", event)
+    [stored] = moesif.events()
 
     assert 201 == answer.status
     assert event == stored["data"]
@@ -80,34 +81,27 @@ async def test_real_events_of_sdks_are_stored_unchanged(gateway, event):
         "2026-11-21T03:48:29.2260000Z",
     ],
 )
-async def test_every_form_of_a_time_is_the_same_instant(gateway, time):
-    await gateway.moesif("/v1/events", call(request={"time": time}))
-    [stored] = await gateway.events()
+def test_every_form_of_a_time_is_the_same_instant(moesif, time):
+    moesif.post("/v1/events", call(request={"time": time}))
+    [stored] = moesif.events()
 
     assert stored["time"].startswith("2026-11-21T03:48:29.226")
     assert time == stored["data"]["request"]["time"]
 
 
-async def test_a_base64_body_is_stored_unchanged(gateway):
+def test_a_base64_body_is_stored_unchanged(moesif):
     encoded = base64.encodebytes(bytes(range(256))).decode()
     event = call(request={"body": encoded, "transfer_encoding": "base64"})
-    await gateway.moesif("/v1/events", event)
+    moesif.post("/v1/events", event)
 
-    assert [event] == [stored["data"] for stored in await gateway.events()]
+    assert [event] == [stored["data"] for stored in moesif.events()]
 
 
-async def test_the_exact_text_of_an_event_is_stored(gateway):
+def test_the_exact_text_of_an_event_is_stored(moesif):
     text = b'{ "request":{"time":"2016-08-16T09:21:56.998Z","uri":"\\u002f","verb":"GET"},"n":2.50}'
-    await gateway.moesif("/v1/events/batch", b"[ " + text + b" ]")
-    [(_, record)] = [one async for one in gateway.gateway._store.read(_everything())]
+    moesif.post("/v1/events/batch", b"[ " + text + b" ]")
 
-    assert text.decode() == record.data
-
-
-def _everything():
-    from gateway.store import Selection
-
-    return Selection()
+    assert text.decode() == moesif.records[0].data
 
 
 @pytest.mark.parametrize(
@@ -136,29 +130,27 @@ def _everything():
         (call(user_id=True), "user_id"),
     ],
 )
-async def test_a_problem_is_reported_with_its_path_and_quarantined(gateway, event, path):
-    answer = await gateway.moesif("/v1/events", event)
-    [kept] = await gateway.events()
+def test_a_problem_is_reported_with_its_path_and_its_event_rejected(moesif, event, path):
+    answer = moesif.post("/v1/events", event)
+    [rejected] = moesif.rejected
 
     assert (400, "application/problem+json") == (answer.status, answer.headers["Content-Type"])
     assert path in [error["path"] for error in answer.json["errors"]]
-    assert "rejected" == kept["kind"]
-    assert event == json.loads(kept["data"]["raw"])
+    assert event == json.loads(rejected.raw)
 
 
-async def test_every_problem_of_a_batch_is_reported_with_the_index_of_its_element(gateway):
-    answer = await gateway.moesif("/v1/events/batch", [{}, 5, call(request={"verb": ""})])
+def test_every_problem_of_a_batch_is_reported_with_the_index_of_its_element(moesif):
+    answer = moesif.post("/v1/events/batch", [{}, 5, call(request={"verb": ""})])
 
     assert ["[0].request", "[1]", "[2].request.verb"] == [e["path"] for e in answer.json["errors"]]
 
 
 @pytest.mark.parametrize("wrong", [{}, 5, None, "x", [CALL], call(request={"time": "?"})])
-async def test_one_bad_event_does_not_fail_its_batch(gateway, wrong):
-    answer = await gateway.moesif("/v1/events/batch", [CALL, wrong, CALL])
-    events = await gateway.events()
+def test_one_bad_event_does_not_fail_its_batch(moesif, wrong):
+    answer = moesif.post("/v1/events/batch", [CALL, wrong, CALL])
 
-    assert (201, "1") == (answer.status, answer.headers["Gateway-Rejected"])
-    assert ["api_call", "api_call", "rejected"] == sorted(event["kind"] for event in events)
+    assert (201, 1) == (answer.status, answer.rejected)
+    assert [CALL, CALL] == [event["data"] for event in moesif.events()]
 
 
 @pytest.mark.parametrize(
@@ -171,63 +163,62 @@ async def test_one_bad_event_does_not_fail_its_batch(gateway, wrong):
         b"7" * 5000,
     ],
 )
-async def test_an_element_that_cannot_be_read_does_not_fail_its_batch(gateway, wrong):
+def test_an_element_that_cannot_be_read_does_not_fail_its_batch(moesif, wrong):
     good = json.dumps(CALL).encode()
-    answer = await gateway.moesif("/v1/events/batch", b"[%s,%s,%s]" % (good, wrong, good))
+    answer = moesif.post("/v1/events/batch", b"[%s,%s,%s]" % (good, wrong, good))
 
-    assert (201, "1") == (answer.status, answer.headers["Gateway-Rejected"])
-    assert [CALL, CALL] == [e["data"] for e in await gateway.events(kind="api_call")]
+    assert (201, 1) == (answer.status, answer.rejected)
+    assert [CALL, CALL] == [e["data"] for e in moesif.events()]
 
 
 @pytest.mark.parametrize(
     ("path", "body"),
     [("/v1/events", [CALL]), ("/v1/events/batch", CALL), ("/v1/actions", [ACTION])],
 )
-async def test_a_single_address_takes_an_object_and_a_batch_address_an_array(gateway, path, body):
-    assert 400 == (await gateway.moesif(path, body)).status
-    assert [] == await gateway.events(kind="api_call")
+def test_a_single_address_takes_an_object_and_a_batch_address_an_array(moesif, path, body):
+    assert 400 == moesif.post(path, body).status
+    assert [] == moesif.events()
 
 
 @pytest.mark.parametrize("name", ["transaction_id", "transactionId"])
-async def test_a_repeated_transaction_id_is_stored_once_within_and_across_batches(gateway, name):
+def test_a_repeated_transaction_id_is_stored_once_within_and_across_batches(moesif, name):
     def event(letter):
         return call(**{name: letter}, metadata={"letter": letter})
 
     batches = [["A", "B"], ["C"], ["A", "C", "D", "D"]]
     answers = [
-        await gateway.moesif("/v1/events/batch", [event(letter) for letter in batch])
-        for batch in batches
+        moesif.post("/v1/events/batch", [event(letter) for letter in batch]) for batch in batches
     ]
 
     assert [201, 201, 201] == [answer.status for answer in answers]
-    assert "3" == answers[-1].headers["Gateway-Duplicate"]
-    assert list("ABCD") == [e["data"]["metadata"]["letter"] for e in await gateway.events()]
+    assert 3 == answers[-1].duplicates
+    assert list("ABCD") == [e["data"]["metadata"]["letter"] for e in moesif.events()]
 
 
-async def test_the_same_transaction_id_in_an_event_and_an_action_is_not_a_duplicate(gateway):
-    await gateway.moesif("/v1/events", call(transaction_id="A"))
-    await gateway.moesif("/v1/actions", {**ACTION, "transaction_id": "A"})
+def test_the_same_transaction_id_in_an_event_and_an_action_is_not_a_duplicate(moesif):
+    moesif.post("/v1/events", call(transaction_id="A"))
+    moesif.post("/v1/actions", {**ACTION, "transaction_id": "A"})
 
-    assert 2 == len(await gateway.events())
+    assert 2 == len(moesif.events())
 
 
-async def test_without_a_transaction_id_every_copy_counts(gateway):
+def test_without_a_transaction_id_every_copy_counts(moesif):
     for event in (CALL, CALL, call(transaction_id=""), call(transaction_id="")):
-        await gateway.moesif("/v1/events", event)
+        moesif.post("/v1/events", event)
 
-    assert 4 == len(await gateway.events())
+    assert 4 == len(moesif.events())
 
 
-async def test_identical_events_are_stored_once_if_configured(running):
-    async with running({"moesif": {"deduplicate_identical": True}}) as gateway:
-        await gateway.moesif("/v1/events", {**CALL, "a": 1, "b": [1, 7 * 10**4000]})
-        await gateway.moesif("/v1/events", {"b": [1, 7 * 10**4000], "a": 1, **CALL})
-        await gateway.moesif("/v1/events", {**CALL, "a": 1.0, "b": [1, 7 * 10**4000]})
-        await gateway.moesif("/v1/actions/batch", [{"action_name": "A"}, {"action_name": "A"}])
+def test_identical_events_are_stored_once_if_configured():
+    moesif = DirectMoesif(deduplicate_identical=True)
+    moesif.post("/v1/events", {**CALL, "a": 1, "b": [1, 7 * 10**4000]})
+    moesif.post("/v1/events", {"b": [1, 7 * 10**4000], "a": 1, **CALL})
+    moesif.post("/v1/events", {**CALL, "a": 1.0, "b": [1, 7 * 10**4000]})
+    moesif.post("/v1/actions/batch", [{"action_name": "A"}, {"action_name": "A"}])
 
-        assert ["api_call", "api_call", "action", "action"] == [
-            event["kind"] for event in await gateway.events()
-        ]
+    assert ["api_call", "api_call", "action", "action"] == [
+        event["kind"] for event in moesif.events()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -240,11 +231,11 @@ async def test_identical_events_are_stored_once_if_configured(running):
         ({"action_name": "A", "request": {"time": "", "uri": None}}, "A", None, None),
     ],
 )
-async def test_an_action_has_its_name_its_user_and_its_time_or_the_time_of_receipt(
-    gateway, action, type, subject, time
+def test_an_action_has_its_name_its_user_and_its_time_or_the_time_of_receipt(
+    moesif, action, type, subject, time
 ):
-    assert 201 == (await gateway.moesif("/v1/actions", action)).status
-    [event] = await gateway.events()
+    assert 201 == moesif.post("/v1/actions", action).status
+    [event] = moesif.events()
 
     assert ("action", type, subject) == (event["kind"], event["type"], event.get("subject"))
     assert (time or event["receivedat"]) == event["time"]
@@ -254,19 +245,19 @@ async def test_an_action_has_its_name_its_user_and_its_time_or_the_time_of_recei
 @pytest.mark.parametrize(
     "action", [{}, {"action_name": ""}, {"action_name": None}, {"request": {}}]
 )
-async def test_an_action_needs_a_name(gateway, action):
+def test_an_action_needs_a_name(moesif, action):
     assert ["action_name"] == [
-        error["path"] for error in (await gateway.moesif("/v1/actions", action)).json["errors"]
+        error["path"] for error in (moesif.post("/v1/actions", action)).json["errors"]
     ]
 
 
 @pytest.mark.parametrize("path", sorted(PROFILES))
-async def test_every_update_of_a_profile_is_one_record_and_unchanged(gateway, path):
+def test_every_update_of_a_profile_is_one_record_and_unchanged(moesif, path):
     kind, update, subject = PROFILES[path]
     dated = {**update, "modified_time": "2026-11-21T03:47:47.381621+00:00"}
-    await gateway.moesif(path, update)
-    await gateway.moesif(f"{path}/batch", [update, dated, {**update, "modified_time": "?"}])
-    events = await gateway.events()
+    moesif.post(path, update)
+    moesif.post(f"{path}/batch", [update, dated, {**update, "modified_time": "?"}])
+    events = moesif.events()
 
     assert [(kind, kind, subject)] * 4 == [(e["kind"], e["type"], e["subject"]) for e in events]
     assert [update, update, dated] == [event["data"] for event in events[:3]]
@@ -276,14 +267,14 @@ async def test_every_update_of_a_profile_is_one_record_and_unchanged(gateway, pa
 
 @pytest.mark.parametrize("path", sorted(PROFILES))
 @pytest.mark.parametrize("update", [{}, {"user_id": None, "company_id": "", "metadata": {}}, []])
-async def test_a_profile_without_its_id_is_refused(gateway, path, update):
-    assert 400 == (await gateway.moesif(path, update)).status
+def test_a_profile_without_its_id_is_refused(moesif, path, update):
+    assert 400 == moesif.post(path, update).status
 
 
-async def test_an_anonymous_user_is_identified_by_the_anonymous_id(gateway):
-    await gateway.moesif("/v1/users", {"anonymous_id": "a-1", "campaign": {"gclid": "g"}})
+def test_an_anonymous_user_is_identified_by_the_anonymous_id(moesif):
+    moesif.post("/v1/users", {"anonymous_id": "a-1", "campaign": {"gclid": "g"}})
 
-    assert ["a-1"] == [event["subject"] for event in await gateway.events()]
+    assert ["a-1"] == [event["subject"] for event in moesif.events()]
 
 
 @pytest.mark.parametrize("content_type", ["text/plain;charset=UTF-8", "application/json", "x", ""])
