@@ -1,6 +1,7 @@
 """Measure the gateway beside the floors of HTTP and disk, or beside another checkout."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,8 +87,15 @@ def _beside_floors(rows: Sequence[Row], options: argparse.Namespace) -> Sequence
     with floors.bare_server() as bare:
         for line in _rounds(lines, options.rounds or 1):
             line.measure(this, bare, options.seconds)
-    print(f"\n{table(lines)}\n{_NOTE}")
+    print(f"\n{table(lines)}\n\n{_floors(lines)}\n{_NOTE}")
     return lines
+
+
+def _floors(lines: Sequence[Line]) -> str:
+    bare = [one for line in lines for one in line.bare]
+    rate, cpu = middle([one.rate for one in bare]), middle([one.cpu for one in bare], ".1f")
+    rows = middle([rate for line in lines for rate in line.disk])
+    return f"floors: bare {rate} requests/s, {cpu} us CPU each; disk {rows} rows/s"
 
 
 _PAIR_NOTE = """
@@ -129,6 +137,8 @@ def _rounds(lines: Sequence[_Measured], rounds: int) -> Iterator[_Measured]:
 def main() -> int:
     """Run the benchmark; 1 when something counted disagreed, 2 when the machine is unfit."""
     options = _options()
+    # Whoever ends the benchmark ends the servers that it started too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     rows = [row for row in ROWS if not options.only or row.name in options.only]
     needed = (4 << 30) + (options.stored or 0) * 1000
     try:

@@ -139,6 +139,9 @@ def drive(load: Load, url: str, pid: int, seconds: float, folder: Path) -> Figur
             process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
+        except BaseException:
+            process.kill()
+            raise
         output, _ = process.communicate(timeout=60)
     used, client_used = cpu_seconds(pid) - before, _children_seconds() - client_before
     for line in output.splitlines():

@@ -3,6 +3,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,22 @@ def test_two_sides_are_measured_in_turns(beside):
 
     assert 0 == done.returncode, done.stdout + done.stderr
     assert re.search(r"^batch-8 .* yes ", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.slow
+@needs_wrk
+def test_a_benchmark_that_is_ended_leaves_no_process_behind():
+    options = ["--against", str(ROOT), "--only", "single-1", "--seconds", "30"]
+    command = [sys.executable, "-m", "benchmarks", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        while len(started := children(process.pid)) < 2:  # the gateway and wrk
+            time.sleep(0.05)
+            assert process.poll() is None
+        process.terminate()
+        process.wait(timeout=30)
+
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+
+
+def children(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
