@@ -49,8 +49,7 @@ def test_every_link_and_anchor_of_a_page_exists(page: Path):
     assert [] == missing
 
 
-# performance.md is wrapped with its next measurement.
-@pytest.mark.parametrize("page", [p for p in PAGES if p.name != "performance.md"], ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_lines_of_prose_are_short(page: Path):
     # A link or a name without spaces cannot be wrapped, and a table row has to be one line.
     long = [
