@@ -8,10 +8,18 @@ marshmallow's errors into problems.
 import difflib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, pre_load
+from marshmallow import (
+    EXCLUDE,
+    RAISE,
+    Schema,
+    ValidationError,
+    fields,
+    pre_load,
+    validates_schema,
+)
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -36,30 +44,99 @@ class Invalid(ValueError):
         self.problems = problems
 
 
+# What Python itself, marshmallow and `Lenient` read in the body of a class.
+_DECLARATIONS = frozenset({"Meta", "any_of", "error_messages"})
+_OF_THE_CLASS = frozenset(
+    {
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations__",
+        "__annotations_cache__",
+        "__conditional_annotations__",
+        "__doc__",
+        "__firstlineno__",
+        "__module__",
+        "__qualname__",
+        "__static_attributes__",
+    }
+)
+
+
 class Lenient(Schema):
     """The schema of a client's document: unknown members are ignored, and stay in the raw text.
 
-    A field may have other names in ``metadata={"aliases": (...)}``. They are used if the
-    field itself is missing, null or ``""``.
+    A field may have other names in ``metadata={"aliases": (...)}``. The first of them that
+    is set is used if the field itself is not set: missing, null or ``""``.
+
+    A decoder is derived from such a schema, and none can be derived from code. So a class
+    holds only fields, ``Meta``, ``error_messages`` and ``any_of``. A method, hook or
+    validator, its own or inherited, is a TypeError when the class is made.
     """
+
+    any_of: ClassVar[tuple[str, ...]] = ()
+    """Names of fields one of which must be set; the first is named where none is."""
 
     error_messages = {"type": "Not an object."}
 
     class Meta:
         unknown = EXCLUDE
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for base in cls.__mro__:
+            if base not in Lenient.__mro__ and not issubclass(base, Lenient):
+                raise TypeError(f"{cls.__name__}: {base.__name__} is no Lenient schema.")
+        # marshmallow has taken the fields out already.
+        for name in vars(cls).keys() - _DECLARATIONS - _OF_THE_CLASS:
+            raise TypeError(
+                f"{cls.__name__}.{name}: a Lenient schema holds fields, Meta, "
+                "error_messages and any_of, nothing else."
+            )
+        if isinstance(cls.any_of, str):
+            raise TypeError(f"{cls.__name__}.any_of: Expected a tuple of names.")
+
+    def __init__(self, **options: Any) -> None:  # Any: marshmallow checks its own options
+        """Make the schema; *options* are those of marshmallow.
+
+        Raises:
+            TypeError: `any_of` names what is no field.
+        """
+        super().__init__(**options)
+        for name in self.any_of:
+            if name not in self.fields:
+                raise TypeError(f"{type(self).__name__}.any_of: There is no field {name!r}.")
+
     @pre_load
     def _resolve_aliases(self, document: Any, **_: Any) -> Any:
         if not isinstance(document, Mapping):
             return document
         resolved: dict[str, Any] | None = None
-        for name, field in self.fields.items():
-            key = field.data_key or name
+        for field in self.fields.values():
+            key = key_of_field(field)
+            if is_set(document.get(key)):
+                continue
             for alias in field.metadata.get("aliases", ()):
-                if document.get(key) in (None, "") and document.get(alias) not in (None, ""):
+                if is_set(document.get(alias)):
                     resolved = resolved or dict(document)
                     resolved[key] = document[alias]
+                    break
         return document if resolved is None else resolved
+
+    @validates_schema
+    def _require_any_of(self, data: dict[str, Any], **_: Any) -> None:
+        if self.any_of and not any(is_set(data.get(name)) for name in self.any_of):
+            first = key_of_field(self.fields[self.any_of[0]])
+            raise ValidationError("Missing data for required field.", first)
+
+
+def is_set(value: object) -> bool:
+    """Whether a member counts as given: null and ``""`` do not."""
+    return value is not None and value != ""
+
+
+def key_of_field(field: fields.Field[Any]) -> str:  # Any: whatever it loads
+    """The name of a bound field's member in a document."""
+    return str(field.name if field.data_key is None else field.data_key)
 
 
 class Strict(Schema):
@@ -90,12 +167,12 @@ def dump(schema: Schema, loaded: object) -> str:
 def _renamed(schema: Schema, loaded: Any) -> Any:
     if isinstance(loaded, list):
         return [_renamed(schema, one) for one in loaded]
-    names = {name: field.data_key or name for name, field in schema.fields.items()}
+    names = {name: key_of_field(field) for name, field in schema.fields.items()}
     return {names.get(name, name): value for name, value in loaded.items()}
 
 
 def _rank(problem: Problem, schema: Schema) -> int:
-    names = [field.data_key or name for name, field in schema.fields.items()]
+    names = [key_of_field(field) for field in schema.fields.values()]
     first = problem.path.split(".")[0].split("[")[0]
     return names.index(first) if first in names else len(names)
 
@@ -156,4 +233,4 @@ def _options(schema: Schema, path: str) -> list[str]:
         if nested is None:
             break
         schema = nested
-    return [field.data_key or name for name, field in schema.fields.items()]
+    return [key_of_field(field) for field in schema.fields.values()]

@@ -1,13 +1,14 @@
 """The fields that client documents are made of.
 
-Each field has two uses: marshmallow loads it, and its `shape` is the type from which the
-fast decoder is derived. What the shape accepts, the field must accept with the same value.
-The reverse need not hold.
+Each field has two uses: marshmallow loads it, and its `shape` tells what the fast decoder
+accepts. What the shape accepts, the field must accept with the same value. The field may
+accept more. Each class has a `shape` of its own: an inherited one could be wrong for what
+the class adds.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import msgspec
 from marshmallow import ValidationError, fields, validate
@@ -20,6 +21,20 @@ INT64 = validate.Range(min=-(2**63), max=2**63 - 1)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
+class Shape(msgspec.Struct, frozen=True):
+    """What the fast decoder takes for a field, before the field's validators.
+
+    `type` is the type, as msgspec reads it, of what may stand in a document. Where
+    it cannot say all, `accepts` tells whether a decoded value is right. Where the
+    field makes another value of it, so does `resolve`, which leaves what the field
+    itself made as it is.
+    """
+
+    type: Any  # Any: type forms such as `str | None` have no common type
+    resolve: Callable[[Any], Any] | None = None  # Any: values of that type
+    accepts: Callable[[Any], bool] | None = None  # Any: values of that type
+
+
 class Instant(int):
     """A time in microseconds since 1970 UTC; a missing zone meant UTC."""
 
@@ -28,7 +43,7 @@ class ZonedInstant(int):
     """A time in microseconds since 1970 UTC, whose text named its zone."""
 
 
-def from_text(kind: type, text: Any) -> Any:
+def from_text(kind: type, text: Any) -> Any:  # Any: as msgspec has its hooks
     """Parse text as an `Instant` or a `ZonedInstant`, for the fast decoder.
 
     Raises:
@@ -45,15 +60,22 @@ def from_text(kind: type, text: Any) -> Any:
 class Text(fields.String):
     """Optional text. ``null`` and ``""`` mean "not set"; a number counts as its digits."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:  # Any: options
         super().__init__(load_default=None, allow_none=True, **kwargs)
 
-    shape: Any = str | None
+    @property
+    def shape(self) -> Shape:
+        return Shape(str | int | float | None, resolve=_by_digits)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)
-        return super()._deserialize(value, attr, data, **kwargs)
+        return super()._deserialize(_by_digits(value), attr, data, **kwargs)
+
+
+def _by_digits(value: Any) -> Any:
+    """A number as its digits, anything else as it is."""
+    if type(value) is int or type(value) is float:
+        return str(value)
+    return value
 
 
 class Name(Text):
@@ -62,6 +84,10 @@ class Name(Text):
     A NUL or a lone surrogate cannot be stored there, and is an error.
     """
 
+    @property
+    def shape(self) -> Shape:
+        return super().shape  # the decoder takes no NUL and no lone surrogate anywhere
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         return storable(super()._deserialize(value, attr, data, **kwargs))
 
@@ -69,10 +95,14 @@ class Name(Text):
 class RequiredText(fields.String):
     """Required text that is not empty; NUL and lone surrogates are errors."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:  # Any: options
         super().__init__(required=True, validate=validate.Length(min=1), **kwargs)
 
-    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+    @property
+    def shape(self) -> Shape:
+        return Shape(str)
+
+    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:  # Any: as marshmallow
         if value in (None, ""):
             raise self.make_error("required")
         return super().deserialize(value, *args, **kwargs)
@@ -94,7 +124,11 @@ class Timestamp(fields.Field[int]):
     default_error_messages = {"invalid": "Not a valid time."}
 
     def __init__(
-        self, *, zone_required: bool = False, required: bool = False, **kwargs: Any
+        self,
+        *,
+        zone_required: bool = False,
+        required: bool = False,
+        **kwargs: Any,  # Any: options
     ) -> None:
         if not required:
             kwargs.setdefault("load_default", None)
@@ -102,10 +136,10 @@ class Timestamp(fields.Field[int]):
         self._kind: type = ZonedInstant if zone_required else Instant
 
     @property
-    def shape(self) -> Any:
-        return self._kind if self.required else self._kind | None
+    def shape(self) -> Shape:
+        return Shape(self._kind if self.required else self._kind | None)
 
-    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:  # Any: as marshmallow
         if value == "":
             value = None
         if value is None and self.required:
@@ -124,31 +158,39 @@ class Timestamp(fields.Field[int]):
 class LenientTimestamp(Timestamp):
     """An optional time; an invalid one counts as "not set"."""
 
-    shape = Any
+    @property
+    def shape(self) -> Shape:
+        return Shape(Any, resolve=self._time_or_none)
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
-        try:
-            return super()._deserialize(value, attr, data, **kwargs)
-        except ValidationError:
-            return None
+        return self._time_or_none(value)
+
+    def _time_or_none(self, value: Any) -> Any:
+        if isinstance(value, str):
+            try:
+                return from_text(self._kind, value)
+            except ValueError:
+                return None
+        return value if isinstance(value, self._kind) else None
 
 
-class Object(fields.Field[Any]):
+class Object(fields.Field[Any]):  # Any: a mapping or None
     """A JSON object with any content; ``null`` means "not set" unless it is required."""
 
     default_error_messages = {"invalid": "Not an object."}
 
-    def __init__(self, *, required: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, required: bool = False, **kwargs: Any) -> None:  # Any: options
         if not required:
             kwargs.setdefault("load_default", None)
         super().__init__(required=required, allow_none=not required, **kwargs)
 
     @property
-    def shape(self) -> Any:
-        holds: Any = dict[str, Any] if self.required else dict[str, msgspec.Raw] | None
-        return holds
+    def shape(self) -> Shape:
+        if self.required:
+            return Shape(dict[str, Any])
+        return Shape(dict[str, msgspec.Raw] | Literal[""] | None, resolve=_none_for_empty)
 
-    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:  # Any: as marshmallow
         if value == "" and not self.required:
             value = None
         return super().deserialize(value, *args, **kwargs)
@@ -159,12 +201,16 @@ class Object(fields.Field[Any]):
         return value
 
 
-class Properties(fields.Field[Any]):
+def _none_for_empty(value: Any) -> Any:
+    return None if value == "" else value
+
+
+class Properties(fields.Field[Any]):  # Any: a mapping or None
     """A table of properties: each name has one value, or an array of values, of one type."""
 
     default_error_messages = {"invalid": "Not an object of properties."}
 
-    def __init__(self, values: fields.Field[Any], **kwargs: Any) -> None:
+    def __init__(self, values: fields.Field[Any], **kwargs: Any) -> None:  # Any: options
         super().__init__(load_default=None, allow_none=True, **kwargs)
         self.values = values
 
@@ -187,9 +233,12 @@ class Properties(fields.Field[Any]):
 class Whole(fields.Integer):
     """A whole number within a range; ``4.0`` counts as 4, ``1.9`` and ``true`` do not."""
 
-    def __init__(self, within: validate.Range, **kwargs: Any) -> None:
+    def __init__(self, within: validate.Range, **kwargs: Any) -> None:  # Any: options
         super().__init__(strict=True, validate=within, **kwargs)
-        self.shape: Any = Annotated[int, msgspec.Meta(ge=within.min, le=within.max)]
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(int)
 
     def _validated(self, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -201,12 +250,15 @@ class Whole(fields.Integer):
         return int(value)
 
 
-class Real(fields.Field[Any]):
+class Real(fields.Field[Any]):  # Any: a number or the name of one
     """A number; ``NaN``, ``Infinity`` and ``-Infinity`` are numbers too, bare or quoted."""
 
     NOT_FINITE = ("NaN", "Infinity", "-Infinity")
-    shape = float
     default_error_messages = {"invalid": "Not a number."}
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(int | float | Literal["NaN", "Infinity", "-Infinity"])
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         if isinstance(value, bool) or not (
@@ -219,8 +271,11 @@ class Real(fields.Field[Any]):
 class Boolean(fields.Field[bool]):
     """``true`` or ``false``, nothing else."""
 
-    shape = bool
     default_error_messages = {"invalid": "Not true or false."}
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(bool)
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         if not isinstance(value, bool):

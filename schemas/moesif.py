@@ -8,7 +8,7 @@ interpret are not named here; they stay in the event's text.
 
 from typing import Any
 
-from marshmallow import INCLUDE, ValidationError, fields, validate, validates_schema
+from marshmallow import INCLUDE, fields, validate
 
 from schemas.base import Lenient
 from schemas.fields import LenientTimestamp, Name, Object, RequiredText, Text, Timestamp
@@ -99,10 +99,7 @@ class User(_Profile):
     anonymous_id = Name(metadata=_also("anonymousId"))
     company_id = Name(metadata=_also("companyId"))
 
-    @validates_schema
-    def _has_id(self, data: dict[str, Any], **_: Any) -> None:
-        if not data.get("user_id") and not data.get("anonymous_id"):
-            raise ValidationError("Missing data for required field.", "user_id")
+    any_of = ("user_id", "anonymous_id")
 
 
 class Company(_Profile):
@@ -110,10 +107,7 @@ class Company(_Profile):
 
     company_id = Name(metadata=_also("companyId"))
 
-    @validates_schema
-    def _has_id(self, data: dict[str, Any], **_: Any) -> None:
-        if not data.get("company_id"):
-            raise ValidationError("Missing data for required field.", "company_id")
+    any_of = ("company_id",)
 
 
 class Subscription(_Profile):
@@ -122,10 +116,7 @@ class Subscription(_Profile):
     subscription_id = Name(metadata=_also("subscriptionId"))
     company_id = Name(metadata=_also("companyId"))
 
-    @validates_schema
-    def _has_id(self, data: dict[str, Any], **_: Any) -> None:
-        if not data.get("subscription_id"):
-            raise ValidationError("Missing data for required field.", "subscription_id")
+    any_of = ("subscription_id",)
 
 
 def _rates() -> fields.Dict:

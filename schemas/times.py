@@ -43,11 +43,7 @@ def microseconds(text: str, *, zone_required: bool = False) -> int:
     # of the length and of the separators exclude them.
     zoned = text[-1:] == "Z"
     plain = text[:-1] if zoned else text
-    if (
-        (zoned or not zone_required)
-        and len(plain) in _USUAL
-        and plain[4] + plain[7] + plain[10] + plain[13] + plain[16] + plain[19:20] in _MARKS
-    ):
+    if (zoned or not zone_required) and len(plain) in _USUAL and plain[4:20:3] in _MARKS:
         try:
             since = datetime.fromisoformat(plain) - _EPOCH
             return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

@@ -49,7 +49,7 @@ class Options(Table):
     houses: tuple[House, ...] = tables(House, "Who may report.")
 
 
-READING = Decoder(MeterReading())
+READING: Decoder[Any] = Decoder(MeterReading())
 
 
 class TinyAdapter(Adapter[Options, Credential, Tenant]):

@@ -35,7 +35,7 @@ SERIAL = "sn-!-"
 """What a device id begins with that is the serial number of a device."""
 
 CHALLENGE = 'ApiKey realm="events"'
-_EVENT = Decoder(device.Event(), finite=True)
+_EVENT: Decoder[Any] = Decoder(device.Event(), finite=True)
 # A member's name may be written with escapes of its letters.
 _MAY_HOLD_KEY = re.compile(rb"appKey|\\u00[4-7]")
 _APP_KEY = re.compile(rb"""(["']?appKey["']?\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}]+)""")

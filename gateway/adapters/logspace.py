@@ -30,7 +30,7 @@ from schemas.decoders import Decoder
 from schemas.table import Table
 
 SPACE_TOKEN = "logspace.space-token"  # noqa: S105 - the name of a header
-EVENT = Decoder(logspace.Event(), not_finite=True)
+EVENT: Decoder[Any] = Decoder(logspace.Event(), not_finite=True)  # Any: made at import
 KIND = "event"
 
 _ACCEPTED = Reply(202)

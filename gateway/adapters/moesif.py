@@ -66,8 +66,8 @@ class EventType(msgspec.Struct, frozen=True):
     """A type of Moesif document: its kind, its schema, and how to get a record's attributes."""
 
     kind: str
-    checker: Decoder
-    type: Callable[[Any], str]  # Any: an event, whose type is derived from its schema
+    checker: Decoder[Any]  # Any: an event, whose type is derived from its schema
+    type: Callable[[Any], str]  # Any: as above
     subject: Callable[[Any], str | None]  # Any: as above
     time: Callable[[Any], int | None]  # Any: as above
 

@@ -1,7 +1,7 @@
 """Unknown members in lenient and strict schemas, and the form of problems."""
 
 import pytest
-from marshmallow import fields
+from marshmallow import fields, post_load, pre_load, validates, validates_schema
 
 from schemas import Invalid, Lenient, Problem, Strict, load
 from schemas.fields import INT32, Properties, RequiredText, Text, Whole
@@ -120,3 +120,48 @@ def test_the_message_of_the_exception_names_all_problems():
     fault = Invalid((Problem("a", "one"), Problem("b", "two")))
 
     assert "a: one; b: two" == str(fault)
+
+
+def test_one_of_several_members_may_be_needed():
+    kind = type(
+        "Person", (Lenient,), {"first": Text(), "last": Text(), "any_of": ("last", "first")}
+    )
+
+    assert {"first": "a", "last": ""} == load(kind(), {"first": "a", "last": ""})
+    assert [("last", "Missing data for required field.")] == problems_of(kind(), {"first": ""})
+
+
+def test_any_of_names_fields():
+    with pytest.raises(TypeError, match="frist"):
+        type("Person", (Lenient,), {"first": Text(), "any_of": ("frist",)})()
+    with pytest.raises(TypeError, match="tuple"):
+        type("Person", (Lenient,), {"first": Text(), "any_of": "first"})
+
+
+class Shouting:
+    @post_load
+    def shout(self, data, **_):
+        return {name: value.upper() for name, value in data.items()}
+
+
+@pytest.mark.parametrize(
+    ("bases", "body"),
+    [
+        ((), {"hook": pre_load(lambda self, data, **_: data)}),
+        ((), {"hook": post_load(lambda self, data, **_: {})}),
+        ((), {"hook": validates("city")(lambda self, value, **_: None)}),
+        ((), {"hook": validates_schema(lambda self, data, **_: None)}),
+        ((), {"load": lambda self, data, **_: {}}),
+        ((), {"handle_error": staticmethod(print)}),
+        ((), {"_resolve_aliases": None}),
+        ((), {"dict_class": dict}),
+        ((), {"OPTIONS_CLASS": Lenient.OPTIONS_CLASS}),
+        ((), {"__init__": lambda self: None}),
+        ((), {"__init_subclass__": classmethod(lambda cls: None)}),
+        ((Shouting,), {}),
+        ((Strict,), {}),
+    ],
+)
+def test_the_schema_of_a_client_document_holds_no_code(bases, body):
+    with pytest.raises(TypeError, match="Lenient"):
+        type("Coded", (*bases, Place), body)
