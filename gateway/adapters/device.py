@@ -37,7 +37,7 @@ SERIAL = "sn-!-"
 CHALLENGE = 'ApiKey realm="events"'
 _EVENT: Decoder[Any] = Decoder(device.Event(), finite=True)
 # A member's name may be written with escapes of its letters.
-_MAY_HOLD_KEY = re.compile(rb"appKey|\\u00[4-7]")
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 _APP_KEY = re.compile(rb"""(["']?appKey["']?\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}]+)""")
 
 # reason: (error code, what to say). 0 credential, 4 tenant, 5 device, 6 request, -1 server.
@@ -202,11 +202,18 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
 
     def _key(self, tenant: str, device_id: str, event: Any) -> bytes:
         """What 409 compares: by default all six fields, types included, on the canonical device."""
-        parts = [self.dialect, tenant, KIND, device_id, event.type_id, str(event.timestamp)]
+        parts: list[str | bytes] = [
+            self.dialect,
+            tenant,
+            KIND,
+            device_id,
+            event.type_id,
+            str(event.timestamp),
+        ]
         if self._options.conflict == "event":
             rest = [event.description, event.app_id, event.severity, event.data]
             try:
-                parts.append(jsontext.canonical(rest, strict=True).decode())
+                parts.append(jsontext.canonical(rest, strict=True))
             except UnicodeEncodeError:
                 raise Invalid((Problem("", "Contains a lone surrogate."),)) from None
         return key_of(*parts)
@@ -238,7 +245,7 @@ class _Events:
         self._options = options
 
     def decode(self, raw: bytes) -> Any | None:
-        return None if _MAY_HOLD_KEY.search(raw) else _EVENT.decode(raw)
+        return None if _may_hold_key(raw) else _EVENT.decode(raw)
 
     def explain(self, raw: bytes) -> tuple[Any, str]:
         return _EVENT.explain(self._normalized(raw))
@@ -257,12 +264,17 @@ class _Events:
         return raw if normalized == document else jsontext.dumps(normalized).encode()
 
 
+def _may_hold_key(raw: bytes) -> bool:
+    """Whether text may have a member `appKey`; no is certain."""
+    return b"appKey" in raw or (b"\\" in raw and _ESCAPED_LETTER.search(raw) is not None)
+
+
 def _without_key(raw: bytes) -> bytes:
     """An invalid event without its App Key, which is a credential.
 
     It is masked by a pattern where the text cannot be read as JSON.
     """
-    if not _MAY_HOLD_KEY.search(raw):
+    if not _may_hold_key(raw):
         return raw
     try:
         document = jsontext.loads(raw, constants=float)
