@@ -68,14 +68,15 @@ def table(pairs: Sequence[Pair], sides: tuple[Side, Side]) -> str:
     )
     rows = []
     for pair in pairs:
-        both = list(zip(pair.one, pair.other, strict=True))
+        rounds = zip(pair.one, pair.other, strict=True)
+        both = [(a, b) for a, b in rounds if a.requests and b.requests]
         rows.append(
             (
                 pair.row.name,
                 *(middle(r.rate for r in results) for results in (pair.one, pair.other)),
-                spread([a.rate / max(b.rate, 1e-9) for a, b in both], ".3f"),
+                spread([a.rate / b.rate for a, b in both], ".3f"),
                 *(middle((r.cpu for r in results), ".2f") for results in (pair.one, pair.other)),
-                spread([b.cpu / max(a.cpu, 1e-9) for a, b in both], ".3f"),
+                spread([b.cpu / a.cpu for a, b in both], ".3f"),
                 *(middle((r.p99 for r in results), ".1f") for results in (pair.one, pair.other)),
                 *checked(pair.row.title, pair.faults),
             )

@@ -25,6 +25,8 @@ def middle(values: Iterable[float], form: str = ",.0f") -> str:
 
 def spread(values: Sequence[float], form: str = ",.0f") -> str:
     """The median, and in brackets the least and the greatest where there are several."""
+    if not values:
+        return "-"
     if len(values) == 1:
         return middle(values, form)
     return f"{middle(values, form)} ({format(min(values), form)}-{format(max(values), form)})"

@@ -55,9 +55,12 @@ def test_a_camel_case_event_has_no_snake_case_name():
 
 
 def test_a_table_is_aligned_and_shows_the_spread_of_rounds():
-    table = aligned(("", "rate"), [("one", spread([3.0, 1.0, 2.0])), ("two", spread([4.0]))])
+    table = aligned(
+        ("", "rate"),
+        [("one", spread([3.0, 1.0, 2.0])), ("two", spread([4.0])), ("six", spread([]))],
+    )
 
-    assert ["     rate", "---  -------", "one  2 (1-3)", "two  4"] == table.splitlines()
+    assert ["     rate", "---  -------", "one  2 (1-3)", "two  4", "six  -"] == table.splitlines()
 
 
 def test_a_full_disk_is_reported(tmp_path):
