@@ -69,7 +69,7 @@ def table(pairs: Sequence[Pair], sides: tuple[Side, Side]) -> str:
     rows = []
     for pair in pairs:
         rounds = zip(pair.one, pair.other, strict=True)
-        both = [(a, b) for a, b in rounds if a.requests and b.requests]
+        both = [(a, b) for a, b in rounds if a.cpu and b.cpu and a.rate and b.rate]
         rows.append(
             (
                 pair.row.name,
