@@ -31,7 +31,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/test_any.py
+	$(BIN)/pytest -q tests/test_any.py tests/test_imports.py
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks

@@ -25,24 +25,16 @@ from gateway.cli import main
 from gateway.config import resolve
 from gateway.export import cloudevent
 from gateway.store import Selection
+from tests.dialects import config_of
 
 ROOT = Path(__file__).parent.parent
-GOLDEN = Path(__file__).parent / "golden"
 APPLICATION_ID = "acme-" + "0123456789" * 6
 
-CONFIG: dict[str, Any] = {
+LISTEN: dict[str, Any] = {
     "server": {"listen": "127.0.0.1:0"},
     "ops": {"listen": "127.0.0.1:0"},
-    "moesif": {"applications": [{"tenant": "acme", "ids": [APPLICATION_ID]}]},
-    "logspace": {"spaces": [{"tenant": "development", "tokens": ["development"]}]},
-    "device": {
-        "tenants": [
-            {"tenant": "T1", "devices": ["D1", "D3"], "serials": {"ABCDEFGHIJ12": "D1"}},
-            {"tenant": "T2", "devices": ["D2"]},
-        ],
-        "keys": [{"key": "K1", "tenants": ["T1"]}],
-    },
 }
+CONFIG: dict[str, Any] = {**LISTEN, **config_of()}
 
 
 def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +129,7 @@ def running(tmp_path: Path) -> Callable[..., Any]:
         changes: Mapping[str, Any] | None = None, adapters: Any = ADAPTERS
     ) -> AsyncIterator[Running]:
         defaults = {"store": {"url": f"sqlite:///{tmp_path}/events.db"}}
-        document = merged(merged(CONFIG, defaults), changes or {})
+        document = merged({**LISTEN, **config_of(adapters), **defaults}, changes or {})
         settings = resolve(document, dialects(adapters))
         validate(settings, "test", adapters)
         gateway = Gateway(settings, adapters)

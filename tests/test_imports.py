@@ -1,12 +1,43 @@
-"""The import contracts, and what is loaded at import."""
+"""The import contracts, what is loaded at import, and that every module can be imported."""
 
+import importlib
+import inspect
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import gateway
+import schemas
+from gateway import adapters
+from gateway.adapter import Adapter
 from tests.conftest import ROOT
+
+MODULES = sorted(
+    module.name
+    for package in (gateway, schemas)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    if module.name != "gateway.__main__"
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_can_be_imported(name):
+    importlib.import_module(name)
+
+
+def test_every_adapter_is_registered_and_has_all_its_parts():
+    found = {
+        member
+        for module in pkgutil.iter_modules(adapters.__path__, "gateway.adapters.")
+        for member in vars(importlib.import_module(module.name)).values()
+        if inspect.isclass(member) and issubclass(member, Adapter) and member is not Adapter
+    }
+
+    assert found == set(adapters.ADAPTERS)
+    assert [] == [one.__name__ for one in found if inspect.isabstract(one)]
 
 
 def test_the_import_contracts_are_kept():

@@ -1,6 +1,6 @@
 """Device events for tests: variants of the event E of the test vectors, and the answers."""
 
-from tests.adapters.speakers import REPORT as E
+from tests.dialects import REPORT as E
 
 KEY = {"X-Moki-TenantAPIToken": "K1", "Content-Type": "application/json"}
 

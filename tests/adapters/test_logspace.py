@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.adapters.direct import DirectLogspace
-from tests.adapters.speakers import READING
+from tests.dialects import READING
 
 ARRAYS = {
     "boolean-properties": {"is_master": [True], "none": []},

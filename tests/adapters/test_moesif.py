@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from tests.adapters.direct import DirectMoesif
-from tests.adapters.speakers import CALL
+from tests.dialects import CALL
 
 REQUEST, RESPONSE = CALL["request"], {"time": "2016-08-16T09:21:57Z", "status": 200}
 ACTION = {"action_name": "Clicked", "request": {"time": "2024-03-01T04:45:42.914"}}

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tests.adapters.speakers import SPEAKERS
+from tests.dialects import CONTRACTS
 
 
 class Heard(msgspec.Struct):
@@ -72,9 +72,9 @@ def upload(body: bytes, *headers: str, dialect: str = "logspace", version: str =
 
 def start(*headers: str, dialect: str = "logspace", version: str = "1.1") -> bytes:
     """The head of a request of a known client, without a length."""
-    speaker = SPEAKERS[dialect]
-    known = [f"{name}: {value}" for name, value in speaker.credential.items()]
-    return head(speaker.method, speaker.path, *known, *headers, version=version)
+    client = CONTRACTS[dialect]
+    known = [f"{name}: {value}" for name, value in client.credential.items()]
+    return head(client.method, client.path, *known, *headers, version=version)
 
 
 def chunked(*pieces: bytes) -> bytes:

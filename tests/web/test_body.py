@@ -9,7 +9,7 @@ import zlib
 import brotli
 import pytest
 
-from tests.adapters.speakers import READING
+from tests.dialects import READING
 
 try:
     from compression import zstd

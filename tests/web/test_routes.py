@@ -9,8 +9,8 @@ from gateway.adapters import ADAPTERS
 from gateway.checks import dialects
 from gateway.config import resolve
 from gateway.web.routes import Routes, decode_segment, normal
-from tests.adapters.speakers import REPORT
 from tests.conftest import CONFIG
+from tests.dialects import REPORT
 from tests.tiny import TinyAdapter
 from tests.web.sockets import connected, head, start
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from tests.adapters.speakers import READING, SPEAKERS
+from tests.dialects import CONTRACTS, READING, REGISTERED
 from tests.web.sockets import chunked, connected, head, start, upload
 
 BATCH = json.dumps([READING]).encode()
-EVERY_DIALECT = pytest.mark.parametrize("dialect", sorted(SPEAKERS))
+EVERY_DIALECT = pytest.mark.parametrize("dialect", REGISTERED)
 CHUNKED = "Transfer-Encoding: chunked"
 CONTINUE = "Expect: 100-continue"
 JSON = "Content-Type: application/json"
@@ -27,13 +27,13 @@ async def ids(gateway):
 @EVERY_DIALECT
 @pytest.mark.parametrize("size", [1, 7, 1000])
 async def test_a_body_may_come_in_chunks(gateway, dialect, size):
-    speaker = SPEAKERS[dialect]
-    body = json.dumps(speaker.body).encode()
+    client = CONTRACTS[dialect]
+    body = client.body.encode()
     pieces = [body[at : at + size] for at in range(0, len(body), size)]
     async with connected(gateway) as line:
         await line.say(start(CHUNKED, JSON, dialect=dialect), chunked(*pieces))
 
-        assert speaker.success == (await line.hear()).status
+        assert client.success == (await line.hear()).status
     assert 1 == len(await gateway.events())
 
 
@@ -81,22 +81,22 @@ async def test_a_body_with_a_too_large_content_length_is_refused_before_it_is_se
 
 @EVERY_DIALECT
 async def test_expect_100_continue_is_answered_before_the_body(gateway, dialect):
-    speaker = SPEAKERS[dialect]
-    body = json.dumps(speaker.body).encode()
+    client = CONTRACTS[dialect]
+    body = client.body.encode()
     async with connected(gateway) as line:
         await line.say(start(f"Content-Length: {len(body)}", CONTINUE, JSON, dialect=dialect))
         assert 100 == (await line.hear()).status
         await line.say(body)
-        assert speaker.success == (await line.hear()).status
+        assert client.success == (await line.hear()).status
 
 
 @EVERY_DIALECT
 async def test_a_request_refused_by_its_head_gets_no_100_continue(gateway, dialect):
-    speaker = SPEAKERS[dialect]
+    client = CONTRACTS[dialect]
     async with connected(gateway) as line:
-        await line.say(head(speaker.method, speaker.path, "Content-Length: 9", CONTINUE))
+        await line.say(head(client.method, client.path, "Content-Length: 9", CONTINUE))
 
-        assert speaker.unauthorized == (await line.hear()).status
+        assert client.unauthorized == (await line.hear()).status
 
 
 @pytest.mark.parametrize(
@@ -248,15 +248,15 @@ async def test_ambiguous_lengths_are_refused_by_the_parser(gateway, lengths):
 
 @EVERY_DIALECT
 async def test_a_credential_that_is_not_utf8_is_unknown(gateway, dialect):
-    speaker = SPEAKERS[dialect]
-    [name] = speaker.credential
+    client = CONTRACTS[dialect]
+    [name] = client.credential
     async with connected(gateway) as line:
         await line.say(
-            head(speaker.method, speaker.path, f"{name}: \xff\xfe", "Content-Length: 2"), b"[]"
+            head(client.method, client.path, f"{name}: \xff\xfe", "Content-Length: 2"), b"[]"
         )
         heard = await line.hear()
 
-    assert speaker.unauthorized == heard.status
+    assert client.unauthorized == heard.status
     assert heard.json
 
 
