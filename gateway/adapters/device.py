@@ -42,7 +42,7 @@ _APP_KEY = re.compile(rb"""(["']?appKey["']?\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}]+
 
 # reason: (error code, what to say). 0 credential, 4 tenant, 5 device, 6 request, -1 server.
 _WORDS: dict[Reason, tuple[int, str]] = {
-    Reason.NO_SUCH_ADDRESS: (6, "There is no such resource."),
+    Reason.NO_SUCH_ADDRESS: (6, "Unknown address."),
     Reason.METHOD_NOT_ALLOWED: (6, "Only POST is allowed here."),
     Reason.CREDENTIAL_MISSING: (0, "Invalid license: the request has no API key."),
     Reason.CREDENTIAL_UNKNOWN: (0, "Invalid license: the API key is not known."),
@@ -53,13 +53,13 @@ _WORDS: dict[Reason, tuple[int, str]] = {
     Reason.BODY_TOO_LARGE: (6, "The body is too large."),
     Reason.BODY_TOO_SLOW: (-1, "The body did not arrive in time."),
     Reason.MEDIA_TYPE_UNSUPPORTED: (6, "Send Content-Type: application/json."),
-    Reason.ENCODING_UNSUPPORTED: (6, "The content encoding is not supported."),
-    Reason.ENCODING_CORRUPT: (6, "The body is not what its content encoding says."),
-    Reason.EXPECTATION_UNSUPPORTED: (6, "The expectation cannot be met."),
+    Reason.ENCODING_UNSUPPORTED: (6, "Unsupported content encoding."),
+    Reason.ENCODING_CORRUPT: (6, "The body does not match its content encoding."),
+    Reason.EXPECTATION_UNSUPPORTED: (6, "Unsupported Expect value."),
     Reason.NOT_JSON: (6, "Validation error."),
     Reason.INVALID: (6, "Validation error."),
-    Reason.OVERLOADED: (-1, "Too much is waiting to be stored; try again."),
-    Reason.UNAVAILABLE: (-1, "The event cannot be stored now; try again."),
+    Reason.OVERLOADED: (-1, "Too many events are waiting to be stored. Try again later."),
+    Reason.UNAVAILABLE: (-1, "The event cannot be stored now. Try again later."),
     Reason.INTERNAL: (-1, "Server unknown server error."),
 }
 

@@ -39,20 +39,20 @@ _STATUS = {**STATUS, Reason.CREDENTIAL_MISSING: 403, Reason.CREDENTIAL_UNKNOWN: 
 
 # The words of the HQ where it has any (its resources' exceptions, release 0.3.2), else ours.
 _WORDS = {
-    Reason.NO_SUCH_ADDRESS: ("NOT_FOUND", "There is no such address."),
-    Reason.METHOD_NOT_ALLOWED: ("METHOD_NOT_ALLOWED", "The address does not know this method."),
+    Reason.NO_SUCH_ADDRESS: ("NOT_FOUND", "Unknown address."),
+    Reason.METHOD_NOT_ALLOWED: ("METHOD_NOT_ALLOWED", "Method not allowed."),
     Reason.CREDENTIAL_MISSING: ("MISSING_SPACE_TOKEN", f"Missing header '{SPACE_TOKEN}'."),
     Reason.CREDENTIAL_UNKNOWN: ("INVALID_SPACE_TOKEN", "Unrecognized space-token '{subject}'."),
     Reason.BODY_TOO_LARGE: ("BODY_TOO_LARGE", "The body is too large."),
     Reason.BODY_TOO_SLOW: ("BODY_TOO_SLOW", "The body did not arrive in time."),
-    Reason.ENCODING_UNSUPPORTED: ("UNSUPPORTED_ENCODING", "The content encoding is unknown."),
-    Reason.ENCODING_CORRUPT: ("INVALID_EVENTS", "The body is not what its encoding says."),
-    Reason.EXPECTATION_UNSUPPORTED: ("EXPECTATION_FAILED", "The expectation cannot be met."),
+    Reason.ENCODING_UNSUPPORTED: ("UNSUPPORTED_ENCODING", "Unsupported content encoding."),
+    Reason.ENCODING_CORRUPT: ("INVALID_EVENTS", "The body does not match its content encoding."),
+    Reason.EXPECTATION_UNSUPPORTED: ("EXPECTATION_FAILED", "Unsupported Expect value."),
     Reason.NOT_JSON: ("INVALID_EVENTS", "The body is not a JSON array of events."),
     Reason.INVALID: ("INVALID_EVENTS", "The events are invalid."),
-    Reason.OVERLOADED: ("EVENT_STORAGE_FAILED", "Too much is waiting to be stored."),
+    Reason.OVERLOADED: ("EVENT_STORAGE_FAILED", "Too many events are waiting to be stored."),
     Reason.UNAVAILABLE: ("EVENT_STORAGE_FAILED", "Events cannot be stored now."),
-    Reason.INTERNAL: ("INTERNAL_ERROR", "An unexpected error; it was logged."),
+    Reason.INTERNAL: ("INTERNAL_ERROR", "Internal error. It was logged."),
 }
 
 

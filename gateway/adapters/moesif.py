@@ -45,20 +45,20 @@ _PREFLIGHT = {
 }
 
 _TITLES = {
-    Reason.NO_SUCH_ADDRESS: "There is no such address.",
-    Reason.METHOD_NOT_ALLOWED: "The address does not know this method.",
-    Reason.CREDENTIAL_MISSING: f"The header {APPLICATION_ID} is missing.",
-    Reason.CREDENTIAL_UNKNOWN: f"The header {APPLICATION_ID} holds no known application id.",
+    Reason.NO_SUCH_ADDRESS: "Unknown address.",
+    Reason.METHOD_NOT_ALLOWED: "Method not allowed.",
+    Reason.CREDENTIAL_MISSING: f"Missing header {APPLICATION_ID}.",
+    Reason.CREDENTIAL_UNKNOWN: f"Unknown application id in the header {APPLICATION_ID}.",
     Reason.BODY_TOO_LARGE: "The body is too large.",
     Reason.BODY_TOO_SLOW: "The body did not arrive in time.",
-    Reason.ENCODING_UNSUPPORTED: "The content encoding is not supported.",
-    Reason.ENCODING_CORRUPT: "The body is not what its content encoding says.",
-    Reason.EXPECTATION_UNSUPPORTED: "The expectation cannot be met.",
-    Reason.NOT_JSON: "The body is not JSON as this address takes it.",
+    Reason.ENCODING_UNSUPPORTED: "Unsupported content encoding.",
+    Reason.ENCODING_CORRUPT: "The body does not match its content encoding.",
+    Reason.EXPECTATION_UNSUPPORTED: "Unsupported Expect value.",
+    Reason.NOT_JSON: "The body is not the JSON that this address expects.",
     Reason.INVALID: "The events are invalid.",
-    Reason.OVERLOADED: "Too much is waiting to be stored; try again.",
-    Reason.UNAVAILABLE: "Events cannot be stored now; try again.",
-    Reason.INTERNAL: "An unexpected error; it was logged.",
+    Reason.OVERLOADED: "Too many events are waiting to be stored. Try again later.",
+    Reason.UNAVAILABLE: "Events cannot be stored now. Try again later.",
+    Reason.INTERNAL: "Internal error. It was logged.",
 }
 
 

@@ -63,7 +63,7 @@ async def _continue(request: AnyRequest) -> None:
     if expectation is None:
         return
     if expectation.lower() != "100-continue":
-        raise Refusal(Reason.EXPECTATION_UNSUPPORTED, "Unsupported Expect value.")
+        raise Refusal(Reason.EXPECTATION_UNSUPPORTED, "Supported: 100-continue.")
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     # These bytes are not part of the answer.
     request.writer.output_size = 0

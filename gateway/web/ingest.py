@@ -273,7 +273,7 @@ _BEFORE_ADMISSION = (Reason.NO_SUCH_ADDRESS, Reason.METHOD_NOT_ALLOWED)
 
 _NOT_FOUND = Reply(
     404,
-    b'{"type":"about:blank","title":"There is no such address.","status":404}',
+    b'{"type":"about:blank","title":"Unknown address.","status":404}',
     content_type="application/problem+json",
 )
 
