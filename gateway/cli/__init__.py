@@ -1,0 +1,24 @@
+"""The command line, a module for each command.
+
+Data goes to stdout, notices to stderr. Exit statuses: 78 (EX_CONFIG) for a bad
+configuration, 69 (EX_UNAVAILABLE) for a store or an address that cannot be had,
+74 (EX_IOERR) for output that cannot be written.
+"""
+
+import click
+
+from gateway import __version__
+from gateway.cli.check import check
+from gateway.cli.export import export
+from gateway.cli.serve import serve
+from gateway.cli.token import token
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """One gateway for events in the dialects of Moesif, Logspace and tenant/device clients."""
+
+
+for _command in (serve, check, token, export):
+    main.add_command(_command)

@@ -1,0 +1,35 @@
+"""``gateway serve``."""
+
+import asyncio
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from gateway import app
+from gateway.cli.console import UNAVAILABLE, config_option, fail, read_settings
+from gateway.errors import StoreError
+from gateway.ops.log import configure
+
+
+@click.command()
+@config_option
+def serve(path: Path) -> None:
+    """Run the gateway until SIGTERM or SIGINT."""
+    settings = read_settings(path)
+    configure(settings.log.level)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(app.serve(settings))
+    except (StoreError, OSError) as error:
+        fail(str(error), UNAVAILABLE)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's event loop where the extra `speed` is installed, else asyncio's own."""
+    try:
+        found: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    except ImportError:
+        return None
+    return found
