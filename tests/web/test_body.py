@@ -1,6 +1,7 @@
 """Bodies: decompressed up to the limit, and refused if they are corrupt."""
 
 import asyncio
+import functools
 import gzip
 import json
 import tracemalloc
@@ -32,7 +33,7 @@ CODINGS = {
     "deflate": zlib.compress,
     "deflate, bare": raw_deflate,
     "zstd": zstd.compress,
-    "br": brotli.compress,
+    "br": functools.partial(brotli.compress, quality=5),  # the default takes seconds
 }
 EACH = pytest.mark.parametrize("coding", sorted(CODINGS))
 
@@ -115,7 +116,7 @@ async def test_a_body_with_a_flipped_bit_is_never_accepted_as_the_original(gatew
 
 @EACH
 async def test_a_decompression_bomb_is_refused_without_being_fully_decompressed(running, coding):
-    bomb, headers = packed(coding, b"[" + b" " * 100_000_000)
+    bomb, headers = packed(coding, b"[" + b" " * 30_000_000)
     assert len(bomb) < 500_000
     async with running({"logspace": {"max_body": 1_000_000}}) as gateway:
         tracemalloc.start()
