@@ -203,6 +203,44 @@ async def test_closing_answers_waiting_requests_and_refuses_later_ones(gate, com
     assert [[STORED]] * 6 == [list(outcomes) for outcomes in await asyncio.gather(*requests)]
 
 
+async def test_the_limit_of_bytes_is_free_again_after_the_commit(gate, commit):
+    gate.open.set()
+    committer = commit(max_bytes=100)
+    for _ in range(5):
+        assert [STORED] == list(await committer.append([make_record(data="x" * 90)]))
+
+    gate.open.clear()
+    held = [begin(committer, make_record(data="x" * 40)) for _ in range(2)]
+    await eventually(lambda: 2 == committer.held_events)
+    gate.open.set()
+    assert [[STORED]] * 2 == [list(outcomes) for outcomes in await asyncio.gather(*held)]
+
+
+async def test_the_limit_of_bytes_counts_bytes_and_not_characters(gate, commit):
+    committer = commit(max_bytes=100)
+    held = begin(committer, make_record(data="é" * 40))
+    await eventually(lambda: 1 == committer.held_events)
+
+    with pytest.raises(Refusal):
+        await committer.append([make_record(data="é" * 20)])
+    gate.open.set()
+    await held
+
+
+async def test_requests_of_the_next_turns_of_the_loop_share_a_transaction(gate, commit):
+    gate.open.set()
+    committer = commit()
+
+    async def later(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await committer.append([make_record()])
+
+    await asyncio.gather(*(later(turns) for turns in range(6)))
+
+    assert [6] == gate.groups
+
+
 async def test_closing_an_unused_committer_returns(commit):
     await commit().close()
 

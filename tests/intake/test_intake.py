@@ -129,6 +129,14 @@ async def test_refuse_stores_nothing_if_one_event_is_invalid(desk):
     assert [] == await stored(desk.store)
 
 
+@pytest.mark.parametrize("on_invalid", ["refuse", "quarantine"])
+async def test_a_refusal_names_the_first_hundred_problems(desk, on_invalid):
+    rejected = tuple(bad(b"%d" % at, at) for at in range(150))
+    refusal = await desk.refused(rejected=rejected, on_invalid=on_invalid)
+
+    assert [f"[{at}].time" for at in range(100)] == [one.path for one in refusal.problems]
+
+
 async def test_a_request_with_only_invalid_events_is_refused_after_they_are_quarantined(desk):
     refusal = await desk.refused(rejected=(bad(position=None),))
 

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from gateway.adapter import Head, Inbound, Rejected, Tenant
@@ -71,6 +72,23 @@ def test_equal_content_has_the_same_key_and_different_content_another():
     assert of_event(b"1").key == of_event(b"1").key
     assert of_event(b"1").key != of_event(b"2").key
     assert 16 == len(of_event(b"1").key)
+
+
+def test_equal_content_of_two_tenants_has_two_keys():
+    other = msgspec.structs.replace(inbound(), tenant=Tenant("other"))
+    rejected = Rejected(0, PROBLEMS, b"1")
+
+    assert of_event(b"1").key != quarantine.of_event("moesif", other, rejected, OPEN).key
+    assert of_event(b"1").key != quarantine.of_event("device", inbound(), rejected, OPEN).key
+
+
+def test_the_first_hundred_problems_of_an_event_are_kept():
+    problems = [Problem(f"{at}", "Missing.") for at in range(150)]
+    record = quarantine.of_event("moesif", inbound(), Rejected(0, problems, b"1"), OPEN)
+
+    assert [f"{at}" for at in range(100)] == [
+        problem["path"] for problem in json.loads(record.data)["problems"]
+    ]
 
 
 def test_the_first_64_kb_of_a_body_are_kept():
