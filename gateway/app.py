@@ -3,10 +3,8 @@
 import asyncio
 import gc
 import signal
-import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import structlog
 from aiohttp import web
@@ -26,15 +24,11 @@ from gateway.stores import open_store
 from gateway.stores.documents import FolderDocuments
 from gateway.stores.spool import open_spool
 from gateway.web.ingest import IngestHandler
+from gateway.web.listener import PublicListener, listen_on
 from gateway.web.server import PublicServer
-from schemas.config import split_address
 from schemas.options import Redaction
 
 log = structlog.get_logger()
-
-_ACCEPT_TURNS = 8
-"""Turns of the event loop before the public listener closes. It takes five to accept what the
-kernel has connected, and to begin to read it."""
 
 
 def _redactor(settings: Settings) -> Redactor:
@@ -134,20 +128,18 @@ class Gateway:
         self._ops = web.AppRunner(ops_app(self.metrics, self.probe), access_log=None)
         await self._ops.setup()
         self._stack.push_async_callback(self._ops.cleanup)
-        self.ops_address = await _listen_on(self._ops, self._settings.ops.listen)
-        self._public = web.ServerRunner(
+        self.ops_address = await listen_on(self._ops, self._settings.ops.listen)
+        public = PublicListener(
             PublicServer(
-                self._reception.handle,  # type: ignore[arg-type]
-                access_log=None,
-                auto_decompress=False,
+                self._reception.handle,
+                write_timeout=server.write_timeout,
+                on_malformed=self.metrics.malformed,
                 keepalive_timeout=server.keepalive_timeout,
-            ),
-            # Whoever could be answered has been by then: see _close_public.
-            shutdown_timeout=1.0,
+            )
         )
-        await self._public.setup()
-        self._stack.push_async_callback(self._close_public)
-        self.address = await _listen_on(self._public, server.listen)
+        self._stack.push_async_callback(self._close_public, public)
+        await public.open(server.listen)
+        self.address = public.address
 
     async def probe(self) -> str:
         """Return if an event would be taken now; say why the store is away, if it is.
@@ -159,22 +151,9 @@ class Gateway:
             raise StoreError("The gateway is stopping.")
         return await self._intake.probe()
 
-    async def _close_public(self) -> None:
-        """Stop accepting, let every request that has begun be answered, then close."""
+    async def _close_public(self, public: PublicListener) -> None:
         self._reception.closing = True
-        # Whoever the kernel has connected already is accepted before the door closes.
-        for _ in range(_ACCEPT_TURNS):
-            await asyncio.sleep(0)
-        for site in list(self._public.sites):
-            await site.stop()
-        server = self._public.server
-        assert server is not None
-        # Answers now end their connections; wait for those that are being made.
-        deadline = time.monotonic() + self._settings.server.shutdown_timeout
-        # aiohttp has no event for "no request is being answered".
-        while time.monotonic() < deadline and any(map(_has_request_in_flight, server.connections)):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        await self._public.cleanup()
+        await public.close(self._settings.server.shutdown_timeout)
 
     async def stop(self) -> None:
         """Close everything, last opened first, whatever fails; safe after a failed start."""
@@ -187,19 +166,6 @@ class Gateway:
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _has_request_in_flight(connection: Any) -> bool:
-    # aiohttp stops reading a connection that it closes, even within a request: so ask first.
-    return bool(connection._request_in_progress or connection._messages)
-
-
-async def _listen_on(runner: web.AppRunner | web.ServerRunner, listen: str) -> tuple[str, int]:
-    host, port = split_address(listen)
-    site = web.TCPSite(runner, host or None, port, backlog=1024)
-    await site.start()
-    bound: tuple[str, int] = runner.addresses[0][:2]
-    return bound
 
 
 async def serve(settings: Settings, adapters: AdapterClasses = ADAPTERS) -> None:

@@ -53,6 +53,9 @@ class Server(Table):
 
     listen: str = option(Address(), "Where clients connect.", default="127.0.0.1:8080")
     body_timeout: int = option(Count(1), "Seconds for a body to arrive; then 408.", default=30)
+    write_timeout: int = option(
+        Count(1), "Seconds for a client to read an answer; then it is closed.", default=30
+    )
     keepalive_timeout: int = option(
         Count(1), "Seconds that an idle connection stays open.", default=75
     )

@@ -27,7 +27,7 @@ def serve(path: Path) -> None:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's event loop where the extra `speed` is installed, else asyncio's own."""
+    """uvloop's event loop, or asyncio's own on platforms that uvloop does not support."""
     try:
         found: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
     except ImportError:

@@ -126,6 +126,10 @@ class Metrics:
         """Count a refused request; *tenant* is empty if it is unknown."""
         self._refused.labels(dialect, tenant, reason.value).inc()
 
+    def malformed(self) -> None:
+        """The HTTP parser refused a request, before anyone could know whose it is."""
+        self._refused.labels("", "", "malformed").inc()
+
     def drained(self, outcomes: Sequence[Outcome]) -> None:
         """Count events that moved from the spool to the store."""
         for outcome in set(outcomes):

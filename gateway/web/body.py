@@ -10,10 +10,9 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp.web import RequestPayloadError
+from aiohttp.web import BaseRequest, RequestPayloadError
 
 from gateway.errors import Reason, Refusal
-from gateway.web.server import AnyRequest
 
 _CHUNK = 1 << 16
 _INLINE_INFLATE_LIMIT = 1 << 14
@@ -22,7 +21,7 @@ _INLINE_INFLATE_LIMIT = 1 << 14
 Inflate = Callable[[bytes, int], bytes]
 
 
-def check_length(request: AnyRequest, limit: int) -> None:
+def check_length(request: BaseRequest, limit: int) -> None:
     """Refuse a body whose Content-Length exceeds *limit* bytes, before reading it.
 
     Raises:
@@ -33,7 +32,7 @@ def check_length(request: AnyRequest, limit: int) -> None:
         raise _too_large(limit)
 
 
-async def read_body(request: AnyRequest, limit: int, timeout: float) -> bytes:
+async def read_body(request: BaseRequest, limit: int, timeout: float) -> bytes:
     """Read and decompress a body of at most *limit* bytes within *timeout* seconds.
 
     Raises:
@@ -57,19 +56,18 @@ async def read_body(request: AnyRequest, limit: int, timeout: float) -> bytes:
     return await asyncio.to_thread(inflate, raw, limit)
 
 
-async def _continue(request: AnyRequest) -> None:
+async def _continue(request: BaseRequest) -> None:
     """Answer ``Expect: 100-continue``, now that the head has been checked."""
     expectation = request.headers.get("Expect")
     if expectation is None:
         return
     if expectation.lower() != "100-continue":
         raise Refusal(Reason.EXPECTATION_UNSUPPORTED, "Supported: 100-continue.")
-    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    # These bytes are not part of the answer.
-    request.writer.output_size = 0
+    if request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-async def _receive(request: AnyRequest, limit: int, timeout: float) -> bytes:
+async def _receive(request: BaseRequest, limit: int, timeout: float) -> bytes:
     received: list[bytes] = []
     size = 0
     try:
@@ -86,7 +84,7 @@ async def _receive(request: AnyRequest, limit: int, timeout: float) -> bytes:
     return b"".join(received)
 
 
-def _inflater(request: AnyRequest) -> Inflate | None:
+def _inflater(request: BaseRequest) -> Inflate | None:
     # Repeated headers form one list (RFC 9110), and we support no list of codings.
     coding = ",".join(request.headers.getall("Content-Encoding", ())).strip().lower()
     if coding in ("", "identity"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from aiohttp.web import BaseRequest
 
 from gateway.adapter import (
     AnyAdapter,
@@ -30,7 +31,6 @@ from gateway.store import Documents
 from gateway.web.body import check_length, read_body
 from gateway.web.provisioning import Provisioning
 from gateway.web.routes import Routes, normal
-from gateway.web.server import Answer, AnyRequest
 from schemas import Problem, TooMany, Unreadable
 
 log = structlog.get_logger()
@@ -97,8 +97,12 @@ class IngestHandler:
             if isinstance(one, Provisions)
         }
 
-    async def handle(self, request: AnyRequest) -> Answer:
-        """Answer one request; never raises but for cancellation and lost connections."""
+    async def handle(self, request: BaseRequest) -> tuple[Reply, dict[str, str]]:
+        """Give the reply to one request, and more headers for it.
+
+        Raises:
+            ConnectionError: the client is gone.
+        """
         path = request.raw_path
         if not self._routes.has(path):
             path = normal(path)
@@ -118,9 +122,9 @@ class IngestHandler:
             log.exception("request_failed", request_id=context.id, path=path[:200])
             reply = self._refuse(context, Refusal(Reason.INTERNAL))
         self._log_request(request, context, reply)
-        return self._respond(request, context, reply)
+        return reply, _headers(context)
 
-    async def _answer(self, request: AnyRequest, context: RequestContext) -> Reply:
+    async def _answer(self, request: BaseRequest, context: RequestContext) -> Reply:
         match = self._routes.find(context.head.path)
         if match is None:
             context.adapter = self._routes.owner(context.head.path)
@@ -159,7 +163,7 @@ class IngestHandler:
             return Tenant("")
 
     async def _document(
-        self, request: AnyRequest, context: RequestContext, adapter: AnyAdapter, endpoint: Document
+        self, request: BaseRequest, context: RequestContext, adapter: AnyAdapter, endpoint: Document
     ) -> Reply:
         tenant = (
             self._identify(context, adapter) if endpoint.open else self._admit(context, adapter)
@@ -223,7 +227,7 @@ class IngestHandler:
             return _NOT_FOUND
         return context.adapter.refused(refusal, context.head, context.tenant)
 
-    def _log_request(self, request: AnyRequest, context: RequestContext, reply: Reply) -> None:
+    def _log_request(self, request: BaseRequest, context: RequestContext, reply: Reply) -> None:
         line: dict[str, Any] = {
             "request_id": context.id,
             "method": request.method,
@@ -254,17 +258,6 @@ class IngestHandler:
         note = self._log.warning if reply.status >= 500 else self._log.info
         note("request_refused", **line)
 
-    def _respond(self, request: AnyRequest, context: RequestContext, reply: Reply) -> Answer:
-        headers = {"X-Request-Id": context.id}
-        receipt = context.receipt
-        if receipt is not None:
-            if receipt.rejected:
-                headers["Gateway-Rejected"] = str(receipt.rejected)
-            for outcome, count in receipt.tally:
-                if outcome in _COUNT_HEADERS:
-                    headers[_COUNT_HEADERS[outcome]] = str(count)
-        return Answer(request, reply, headers, close=self.closing)
-
 
 _COUNT_HEADERS = {Outcome.DUPLICATE: "Gateway-Duplicate", Outcome.QUEUED: "Gateway-Queued"}
 """Headers that count, in an answer, the events that did not newly reach the store."""
@@ -292,3 +285,16 @@ async def _read_rest(
     for at in range(_SLICE, len(raws), _SLICE):
         await asyncio.sleep(0)
         reading.join(endpoint.read(inbound, raws[at : at + _SLICE], at))
+
+
+def _headers(context: RequestContext) -> dict[str, str]:
+    """The headers that tell of the request: its id, and counts of what became of its events."""
+    headers = {"X-Request-Id": context.id}
+    receipt = context.receipt
+    if receipt is not None:
+        if receipt.rejected:
+            headers["Gateway-Rejected"] = str(receipt.rejected)
+        for outcome, count in receipt.tally:
+            if outcome in _COUNT_HEADERS:
+                headers[_COUNT_HEADERS[outcome]] = str(count)
+    return headers

@@ -1,0 +1,255 @@
+"""Where requests begin and end in the bytes of a connection, and what is renamed in their heads.
+
+Two headers get another name of the same length before aiohttp's parser sees them,
+so that no length and no boundary can change:
+
+* the second ``User-Agent`` of a request. Moesif's Java SDK sends its own and that of
+  the library beneath it, and the parser refuses a repeated one;
+* ``Upgrade``. A server may ignore it, and the gateway has nothing to upgrade to. The
+  parser would stop behind such a request, and not go on if that is answered early.
+
+No other header is touched, and nothing of a body. The framing that counts is the
+parser's: where a head is unusual enough that the two could disagree, `Boundaries`
+gives up on the connection and passes all bytes as they are.
+"""
+
+import re
+from collections.abc import Sequence
+
+_AGENT = b"\r\nuser-agent:"
+_UPGRADE = b"\r\nupgrade:"
+_RENAMED = {_AGENT: b"\r\nX-Repeated:", _UPGRADE: b"\r\nX-Offer:"}
+_LENGTH = b"\r\ncontent-length:"
+_CODING = b"\r\ntransfer-encoding:"
+_END = b"\r\n\r\n"
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t;][^\n]*)?\r\n")
+
+_MAX_HEAD = 1 << 14
+_MAX_LINE = 1 << 10
+_MAX_STEPS = 256
+"""Heads, or chunks, that one piece of data may hold: nobody else has a turn meanwhile."""
+
+
+class Boundaries:
+    """Follows the requests of one connection.
+
+    Attributes:
+        begun: requests whose head has arrived.
+        lost: nothing is known any more; bytes are passed as they are.
+        broken: the last body's chunks are malformed; `lost` is set too.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_head",
+        "_line",
+        "_passed",
+        "_rest",
+        "_state",
+        "begun",
+        "broken",
+        "lost",
+    )
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.lost = False
+        self.broken = False
+        # The beginning of a head whose end is still to come, and how much of it was passed on.
+        self._head = b""
+        self._passed = 0
+        # Bytes of a body, or of a chunk, that are still to come.
+        self._rest = 0
+        self._chunked = False
+        self._state = _SIZE
+        self._line = b""
+
+    @property
+    def within_body(self) -> bool:
+        """Whether a body has begun and not ended."""
+        return self._rest > 0 or self._chunked
+
+    def feed(self, data: bytes) -> Sequence[bytes]:
+        """Follow *data*; return what the parser is to be given, one piece after another.
+
+        Each request that begins in *data* begins a piece: the parser forgets the
+        good requests of a piece in which it finds a bad one. Bytes are held back only
+        within a head, where they may be the beginning of a name to be renamed; the
+        next call returns them.
+        """
+        if self.lost:
+            return (data,)
+        if self._chunked:
+            at = self._skip_chunks(data, 0)
+        else:
+            at = min(self._rest, len(data))
+            self._rest -= at
+        if at == len(data):
+            return (data,)
+        passed = 0
+        if self._head:
+            data, passed = self._head + data, self._passed
+            self._head = b""
+        return self._follow_heads(data, at, passed)
+
+    def _follow_heads(self, data: bytes, at: int, passed: int) -> Sequence[bytes]:
+        """Follow *data* from *at*, where a request begins; return what is behind *passed*."""
+        pieces: list[bytes] = []
+        for _ in range(_MAX_STEPS):
+            while data.startswith(b"\r\n", at):
+                at += 2
+            if at == len(data):
+                break
+            end = data.find(_END, at)
+            head = (data[at : end + 2] if end >= 0 else data[at:]).lower()
+            if head.count(_AGENT) > 1 or _UPGRADE in head:
+                data = _rename(data, at, head)
+            if end < 0:
+                pieces.append(data[passed : self._hold(data, at, head)])
+                return pieces
+            self.begun += 1
+            at = end + 4
+            self._find_body(head)
+            if self.lost:
+                break
+            if self._chunked:
+                at = self._skip_chunks(data, at)
+            elif self._rest:
+                step = min(self._rest, len(data) - at)
+                self._rest -= step
+                at += step
+            if at == len(data):
+                break
+            pieces.append(data[passed:at])
+            passed = at
+        else:
+            self.lost = True
+        pieces.append(data[passed:] if passed else data)
+        return pieces
+
+    def _hold(self, data: bytes, at: int, head: bytes) -> int:
+        """Keep a head that has not ended; return up to where *data* can be passed on now."""
+        if len(head) > _MAX_HEAD:
+            self.lost = True
+            return len(data)
+        end = len(data) - _overlap(head)
+        self._head = data[at:]
+        self._passed = end - at
+        return end
+
+    def _find_body(self, head: bytes) -> None:
+        """Find out from a whole *head* in lower case what follows it."""
+        coding = head.find(_CODING)
+        length = head.find(_LENGTH)
+        if coding < 0:
+            if length < 0:
+                self.lost = head.startswith(b"connect ")
+                return
+            length += len(_LENGTH)
+            value = head[length : head.index(b"\r\n", length)].strip(b" \t")
+            self.lost = (
+                not value.isdigit()
+                or len(value) > 18
+                or head.find(_LENGTH, length) >= 0
+                or head.startswith(b"connect ")
+            )
+            self._rest = 0 if self.lost else int(value)
+            return
+        coding += len(_CODING)
+        end = head.index(b"\r\n", coding)
+        first_line = head[: head.index(b"\r\n")]
+        self._chunked = (
+            head[coding:end].strip(b" \t") == b"chunked"
+            and length < 0
+            and head.find(_CODING, coding) < 0
+            and first_line.endswith(b" http/1.1")
+            and not head.startswith(b"connect ")
+        )
+        self.lost = not self._chunked
+        self._state = _SIZE
+
+    def _skip_chunks(self, data: bytes, at: int) -> int:
+        """Follow chunks from *at*; return where they end, at most the length of *data*."""
+        for _ in range(_MAX_STEPS):
+            if self._state == _DATA:
+                step = min(self._rest, len(data) - at)
+                self._rest -= step
+                at += step
+                if self._rest:
+                    return at
+                self._state = _AFTER_DATA
+            end = data.find(b"\n", at) + 1
+            line = self._line + (data[at:end] if end else data[at:])
+            if not end:
+                self._line = line
+                self._check_begun(line)
+                return len(data)
+            self._line = b""
+            at = end
+            if self._follow(line):
+                return at
+            if self.lost:
+                return len(data)
+        self.lost = True
+        self._chunked = False
+        return len(data)
+
+    def _follow(self, line: bytes) -> bool:
+        """Follow one whole *line* between chunks; return whether it ends the body."""
+        if self._state == _SIZE:
+            size = _CHUNK_SIZE.fullmatch(line)
+            if size is None:
+                self._break()
+                return False
+            self._rest = int(size[1], 16)
+            self._state = _DATA if self._rest else _TRAILER
+        elif self._state == _AFTER_DATA:
+            if line != b"\r\n":
+                self._break()
+                return False
+            self._state = _SIZE
+        elif line == b"\r\n":
+            self._chunked = False
+            return True
+        return False
+
+    def _check_begun(self, line: bytes) -> None:
+        """Notice early that a *line* that has not ended cannot become a good one."""
+        if self._state == _AFTER_DATA:
+            good = b"\r\n".startswith(line)
+        elif self._state == _SIZE and line:
+            good = line[:1] in b"0123456789abcdefABCDEF" and len(line) <= _MAX_LINE
+        else:
+            good = True
+        if not good:
+            self._break()
+        elif len(line) > _MAX_LINE:
+            self.lost = True
+            self._chunked = False
+
+    def _break(self) -> None:
+        self.broken = self.lost = True
+        self._chunked = False
+
+
+_SIZE, _DATA, _AFTER_DATA, _TRAILER = range(4)
+
+
+def _rename(data: bytes, at: int, head: bytes) -> bytes:
+    """Rename what is to be renamed in *head*, which is *data* from *at* in lower case."""
+    made = bytearray(data)
+    first_agent = head.find(_AGENT)
+    for name, after in ((_AGENT, first_agent + 1), (_UPGRADE, 0)):
+        found = head.find(name, after)
+        while found >= 0:
+            made[at + found : at + found + len(name)] = _RENAMED[name]
+            found = head.find(name, found + 1)
+    return bytes(made)
+
+
+def _overlap(head: bytes) -> int:
+    """How many bytes at the end of *head* may be the beginning of a name to be renamed."""
+    tail = head[head.rfind(b"\r") :]
+    if tail[:1] == b"\r" and (_UPGRADE.startswith(tail) or _AGENT.startswith(tail)):
+        return len(tail)
+    return 0

@@ -1,0 +1,71 @@
+"""The public listener: opened, and closed without losing a request that has begun."""
+
+import asyncio
+import time
+
+from aiohttp import web
+
+from gateway.web.server import PublicServer
+from schemas.config import split_address
+
+_BACKLOG = 1024
+_ACCEPT_TURNS = 8
+"""Turns of the event loop from a connection in the kernel's queue to its first bytes: five are
+needed."""
+_ACCEPT_SECONDS = 1.0
+
+
+async def listen_on(runner: web.BaseRunner, listen: str) -> tuple[str, int]:
+    """Let *runner* accept connections at ``host:port``; return the address that it has then.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    host, port = split_address(listen)
+    await web.TCPSite(runner, host or None, port, backlog=_BACKLOG).start()
+    bound: tuple[str, int] = runner.addresses[0][:2]
+    return bound
+
+
+class PublicListener:
+    """Accepts connections for a `PublicServer`, from `open` to `close`.
+
+    Attributes:
+        address: host and port, once it is open.
+    """
+
+    def __init__(self, server: PublicServer) -> None:
+        self._server = server
+        # Everyone who could be answered has been by then: see `close`.
+        self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
+        self.address: tuple[str, int] = ("", 0)
+
+    async def open(self, listen: str) -> None:
+        """Accept connections at ``host:port``.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        await self._runner.setup()
+        self.address = await listen_on(self._runner, listen)
+
+    async def close(self, timeout: float) -> None:
+        """Stop accepting, answer every request that has begun, within *timeout* seconds."""
+        self._server.closing = True
+        await self._accept_waiting()
+        for site in list(self._runner.sites):
+            await site.stop()
+        deadline = time.monotonic() + timeout
+        # Nothing tells when the last answer has left, and it happens once.
+        while self._server.has_request_in_flight and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await self._runner.cleanup()
+
+    async def _accept_waiting(self) -> None:
+        """Accept the clients that the kernel has connected already, and read what they sent."""
+        deadline = time.monotonic() + _ACCEPT_SECONDS
+        known = -1
+        while known != self._server.connections_made and time.monotonic() < deadline:
+            known = self._server.connections_made
+            for _ in range(_ACCEPT_TURNS):
+                await asyncio.sleep(0)

@@ -1,0 +1,250 @@
+"""How connections live and end: queues, clients that do not read, resets, idle ones, shutdown."""
+
+import asyncio
+import json
+import socket
+import struct
+import time
+
+import pytest
+
+from tests.conftest import APPLICATION_ID
+from tests.web.sockets import chunked, connected, head, upload
+
+PROBE = head("GET", "/health/probe")
+# Its answer is long: the credential stands in it.
+LONG = head("PUT", "/events", f"logspace.space-token: {'x' * 8000}")
+SECRET = "s3cr3t-credential"
+
+
+def dial(url: str) -> socket.socket:
+    host, port = url.removeprefix("http://").rsplit(":", 1)
+    line = socket.create_connection((host, int(port)), timeout=20)
+    # Small buffers fill sooner, and a client that does not read is noticed sooner.
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return line
+
+
+def flood(line: socket.socket, seconds: float) -> int:
+    """Ask and read nothing, until nothing is taken for *seconds*; return the bytes taken."""
+    line.setblocking(False)
+    block, sent, stuck_since = LONG * 20, 0, time.monotonic()
+    while time.monotonic() - stuck_since < seconds and sent < 60_000_000:
+        try:
+            sent += line.send(block[sent % len(LONG) :])
+            stuck_since = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.01)
+    return sent
+
+
+@pytest.mark.parametrize("count", [33, 400])
+async def test_every_request_of_a_long_queue_is_answered(gateway, count):
+    async with connected(gateway) as line:
+        await line.say(upload(b"[]") * count, head("GET", "/nowhere", "Connection: close"))
+        answers = [(await line.hear()).status for _ in range(count + 1)]
+        assert await line.ended()
+
+    assert [202] * count + [404] == answers
+
+
+async def test_others_are_answered_while_one_client_never_stops_asking(gateway):
+    answered = 0
+
+    async def ask_without_pause(line):
+        nonlocal answered
+        await line.say(PROBE * 500)
+        while True:
+            assert 200 == (await line.hear()).status
+            answered += 1
+            if answered % 100 == 0:
+                await line.say(PROBE * 100)
+
+    async with connected(gateway) as greedy, connected(gateway) as other:
+        task = asyncio.create_task(ask_without_pause(greedy))
+        for _ in range(50):
+            await other.say(upload(b"[]"))
+            before = answered
+            assert 202 == (await other.hear()).status
+            assert answered - before < 400
+        task.cancel()
+    assert answered
+
+
+def test_a_client_that_does_not_read_is_not_served_without_bound(process):
+    process.start()
+    with dial(process.url) as line:
+        sent = flood(line, 3)
+
+    # What two sockets' buffers hold; answers to it that nobody takes would fill the memory.
+    assert sent < 30_000_000
+    process.stop()
+    assert "Traceback" not in process.log.read_text()
+
+
+def test_a_client_that_does_not_read_is_closed_after_the_write_timeout(process):
+    process.config.write_text(
+        process.config.read_text().replace("[server]", "[server]\nwrite_timeout = 1", 1)
+    )
+    process.start()
+    with dial(process.url) as line, pytest.raises(ConnectionError):
+        flood(line, 30)
+    with dial(process.url) as other:
+        other.sendall(PROBE)
+        assert other.recv(100).startswith(b"HTTP/1.1 200")
+    assert 0 == process.stop()
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    assert ["127.0.0.1"] == [
+        line["client"] for line in lines if line["event"] == "client_not_reading"
+    ]
+
+
+def test_clients_that_reset_while_they_are_answered_leave_nothing_in_the_log(process):
+    process.start()
+    for reads in range(20):
+        with dial(process.url) as line:
+            line.sendall(LONG * 100)
+            line.recv(reads * 1000 + 1)
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with dial(process.url) as line:
+        line.sendall(PROBE)
+        assert line.recv(100).startswith(b"HTTP/1.1 200")
+    assert 0 == process.stop()
+    log = process.log.read_text()
+    assert "exception" not in log
+    assert {"info"} == {json.loads(line)["level"] for line in log.splitlines()}
+
+
+async def test_an_idle_connection_is_closed_after_the_keepalive_timeout(running):
+    async with running({"server": {"keepalive_timeout": 1}}) as gateway:  # noqa: SIM117
+        async with connected(gateway) as silent, connected(gateway) as asking:
+            for _ in range(4):
+                await asking.say(PROBE)
+                assert 200 == (await asking.hear()).status
+                await asyncio.sleep(0.5)
+            assert await asyncio.wait_for(silent.ended(), 1)
+            since = time.monotonic()
+            assert await asking.ended()
+            assert time.monotonic() - since < 5
+
+
+async def test_all_that_was_asked_before_the_client_closed_its_end_is_answered(gateway):
+    reader, writer = await asyncio.open_connection(*gateway.gateway.address)
+    writer.write(upload(b"[]") + PROBE + upload(b"no json"))
+    writer.write_eof()
+    heard = await asyncio.wait_for(reader.read(), 10)
+
+    assert [b"202", b"200", b"400"] == [part[:3] for part in heard.split(b"HTTP/1.1 ")[1:]]
+    assert 1 == heard.count(b"Connection: close")
+    writer.close()
+
+
+async def test_what_stands_before_malformed_bytes_is_answered_first(gateway):
+    async with connected(gateway) as line:
+        await line.say(upload(b"[]"), upload(b"no json"), b"\0\1\2 nothing\r\n\r\n")
+
+        assert [202, 400, 400] == [(await line.hear()).status for _ in range(3)]
+        assert await line.ended()
+
+
+async def test_a_refused_body_is_read_on_so_that_the_next_request_is_understood(gateway):
+    body = b" " * 300_000
+    async with connected(gateway) as line:
+        await line.say(head("PUT", "/events", f"Content-Length: {len(body)}"), body, PROBE)
+
+        assert [403, 200] == [(await line.hear()).status for _ in range(2)]
+
+
+MALFORMED = {
+    "an unknown method": b"FOO /events HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a method in lower case": b"post /events HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a version from elsewhere": b"GET /events HTTP/9.9\r\n\r\n",
+    "a repeated Host": head("PUT", "/events", "Host: other"),
+    "two lengths": head("PUT", "/events", "Content-Length: 2", "Content-Length: 3"),
+    "a space before a colon": head("PUT", "/events", f"logspace.space-token : {SECRET}"),
+    "a control character": head("PUT", "/events", f"logspace.space-token: {SECRET}\1"),
+    "a line that is too long": head("PUT", "/events", f"X: {SECRET * 1000}"),
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + SECRET.encode(),
+}
+
+
+@pytest.mark.parametrize("wrong", MALFORMED)
+async def test_what_the_parser_refuses_is_400_as_json_and_counted(gateway, wrong):
+    async with connected(gateway) as line:
+        await line.say(MALFORMED[wrong])
+        heard = await line.hear()
+        assert await line.ended()
+
+    assert (400, "application/problem+json") == (heard.status, heard.headers["content-type"])
+    assert {"type", "title", "status"} == set(heard.json)
+    assert "gateway" == heard.headers["server"]
+    sample = 'gateway_refused_total{dialect="",reason="malformed",tenant=""}'
+    assert 1 == await gateway.metric(sample)
+
+
+def test_malformed_requests_are_logged_with_the_address_and_no_text_of_the_client(process):
+    process.start()
+    for wrong in MALFORMED.values():
+        with dial(process.url) as line:
+            line.sendall(wrong)
+            while line.recv(1000):
+                pass
+    process.stop()
+    log = process.log.read_text()
+    lines = [json.loads(line) for line in log.splitlines()]
+    refused = [line for line in lines if line["event"] == "request_malformed"]
+
+    assert len(MALFORMED) == len(refused)
+    assert {("127.0.0.1", "info")} == {(line["client"], line["level"]) for line in refused}
+    assert SECRET not in log
+    assert "exception" not in log
+
+
+def agents(*names: str) -> list[str]:
+    return [f"User-Agent: {name}" for name in names]
+
+
+@pytest.mark.parametrize("chunks", [False, True])
+async def test_a_repeated_user_agent_is_tolerated_and_the_body_kept_as_it_is(gateway, chunks):
+    text = "\r\nUser-Agent: a\r\nUser-Agent: b\r\n\r\nPUT /events HTTP/1.1\r\nUser-Agent: c"
+    body = json.dumps({"action_name": text}).encode()
+    framing = "Transfer-Encoding: chunked" if chunks else f"Content-Length: {len(body)}"
+    credential = f"X-Moesif-Application-Id: {APPLICATION_ID}"
+    lines = [*agents("moesifapi-java/1.8.2", "unirest-java/3.1"), credential, framing]
+    request = head("POST", "/v1/actions", *lines) + (
+        chunked(body[:30], body[30:]) if chunks else body
+    )
+    async with connected(gateway) as line:
+        await line.say(request * 3)
+        assert [201] * 3 == [(await line.hear()).status for _ in range(3)]
+        for at in range(len(request)):
+            await line.say(request[at : at + 1])
+            await asyncio.sleep(0)
+        assert 201 == (await line.hear()).status
+
+    assert [text] * 4 == [event["data"]["action_name"] for event in await gateway.events()]
+
+
+@pytest.mark.parametrize("name", ["Host", "Content-Length", "Content-Type"])
+async def test_no_other_repeated_header_is_tolerated(gateway, name):
+    async with connected(gateway) as line:
+        await line.say(upload(b"[]", f"{name}: 2", f"{name}: 2", *agents("a", "b")))
+
+        assert 400 == (await line.hear()).status
+        assert await line.ended()
+
+
+async def test_a_request_whose_body_still_comes_at_shutdown_is_answered(running):
+    async with running() as gateway, connected(gateway) as line, connected(gateway) as idle:
+        request = upload(b"[    ]")
+        await line.say(request[:-3])
+        await asyncio.sleep(0.1)
+        stopping = asyncio.create_task(gateway.gateway.stop())
+        await asyncio.sleep(0.2)
+        assert not stopping.done()
+        await line.say(request[-3:])
+        heard = await line.hear()
+        await stopping
+
+        assert (202, "close") == (heard.status, heard.headers["connection"])
+        assert await idle.ended()
