@@ -4,10 +4,9 @@ The numeric `error` of an answer names the culprit (credential, tenant, device,
 request, server); the status says what happened.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
@@ -23,10 +22,10 @@ from gateway.adapter import (
     Tenant,
 )
 from gateway.adapters.common import STATUS, headers_of, read_batch
+from gateway.adapters.device_events import Event, Events, without_key
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
-from schemas import Invalid, Problem, Unreadable, device, jsontext
-from schemas.decoders import Decoder
+from schemas import Invalid, Problem, device, jsontext
 from schemas.table import Table
 
 PATH = "/rest/v1/api/tenants/{tenant}/devices/{device}/events"
@@ -35,10 +34,6 @@ SERIAL = "sn-!-"
 """What a device id begins with that is the serial number of a device."""
 
 CHALLENGE = 'ApiKey realm="events"'
-_EVENT: Decoder[Any] = Decoder(device.Event(), finite=True)
-# A member's name may be written with escapes of its letters.
-_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
-_APP_KEY = re.compile(rb"""(["']?appKey["']?\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}]+)""")
 
 # reason: (error code, what to say). 0 credential, 4 tenant, 5 device, 6 request, -1 server.
 _WORDS: dict[Reason, tuple[int, str]] = {
@@ -90,7 +85,7 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
 
     def __init__(self, options: device.Options) -> None:
         self._options = options
-        self._events = _Events(options)
+        self._events = Events(options)
         self._tenants = {tenant.tenant: tenant for tenant in options.tenants}
         self._devices = {name: set(tenant.devices) for name, tenant in self._tenants.items()}
         self._created = dict.fromkeys(self._tenants, 0)
@@ -107,7 +102,7 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
                 batch=False,
                 media_types=_is_json,
                 wants_queue=self._wants_queue,
-                masked=_without_key,
+                masked=without_key,
             )
         ]
 
@@ -178,7 +173,7 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
     ) -> ParseResult:
         return read_batch(self._events, raws, start, partial(self._record, inbound))
 
-    def _record(self, inbound: Inbound[Admitted], event: Any, text: str) -> EventRecord:
+    def _record(self, inbound: Inbound[Admitted], event: Event, text: str) -> EventRecord:
         self._check_time(event, inbound.received_at)
         tenant, device_id = inbound.tenant.name, inbound.tenant.device
         return EventRecord(
@@ -195,12 +190,12 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
             text,
         )
 
-    def _check_time(self, event: Any, now: int) -> None:
+    def _check_time(self, event: Event, now: int) -> None:
         bound = self._options.max_future_ms
         if bound is not None and event.timestamp > now // 1000 + bound:
             raise Invalid((Problem("timestamp", f"More than {bound} ms ahead."),))
 
-    def _key(self, tenant: str, device_id: str, event: Any) -> bytes:
+    def _key(self, tenant: str, device_id: str, event: Event) -> bytes:
         """What 409 compares: by default all six fields, types included, on the canonical device."""
         parts: list[str | bytes] = [
             self.dialect,
@@ -236,53 +231,6 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
         if status == 401:
             headers["WWW-Authenticate"] = CHALLENGE
         return _error(status, code, said, headers)
-
-
-class _Events:
-    """Reads events, among them those that the options allow to differ from the schema."""
-
-    def __init__(self, options: device.Options) -> None:
-        self._options = options
-
-    def decode(self, raw: bytes) -> Any | None:
-        return None if _may_hold_key(raw) else _EVENT.decode(raw)
-
-    def explain(self, raw: bytes) -> tuple[Any, str]:
-        return _EVENT.explain(self._normalized(raw))
-
-    def _normalized(self, raw: bytes) -> bytes:
-        """The document with `appKey` and a missing description as the options have them."""
-        document = jsontext.loads(raw, finite=True)
-        if not isinstance(document, dict):
-            return raw
-        normalized = dict(document)
-        app_key = normalized.pop("appKey", None)
-        if self._options.accept_app_key and app_key is not None and "appId" not in document:
-            normalized["appId"] = app_key
-        if self._options.lenient_description and normalized.get("description") is None:
-            normalized["description"] = ""
-        return raw if normalized == document else jsontext.dumps(normalized).encode()
-
-
-def _may_hold_key(raw: bytes) -> bool:
-    """Whether text may have a member `appKey`; no is certain."""
-    return b"appKey" in raw or (b"\\" in raw and _ESCAPED_LETTER.search(raw) is not None)
-
-
-def _without_key(raw: bytes) -> bytes:
-    """An invalid event without its App Key, which is a credential.
-
-    It is masked by a pattern where the text cannot be read as JSON.
-    """
-    if not _may_hold_key(raw):
-        return raw
-    try:
-        document = jsontext.loads(raw, constants=float)
-    except Unreadable:
-        return _APP_KEY.sub(rb'\1"[redacted]"', raw)
-    if not isinstance(document, dict) or "appKey" not in document:
-        return raw
-    return jsontext.dumps({**document, "appKey": "[redacted]"}).encode()
 
 
 def _error(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> Reply:

@@ -5,7 +5,7 @@ they give up on an answer after three seconds and send the same events again.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -30,8 +30,20 @@ from schemas.decoders import Decoder
 from schemas.table import Table
 
 SPACE_TOKEN = "logspace.space-token"  # noqa: S105 - the name of a header
-EVENT: Decoder[Any] = Decoder(logspace.Event(), not_finite=True)  # Any: made at import
 KIND = "event"
+
+
+class Event(Protocol):
+    """What the gateway reads of an event. `timestamp` is in microseconds since 1970 UTC."""
+
+    id: str
+    type: str | None
+    system: str
+    agent_id: str
+    timestamp: int
+
+
+EVENT = Decoder[Event](logspace.Event(), not_finite=True)
 
 _ACCEPTED = Reply(202)
 
@@ -110,12 +122,12 @@ class LogspaceAdapter(Adapter[logspace.Options, Credential, Tenant], HasFolders)
     ) -> ParseResult:
         return read_batch(EVENT, raws, start, self._recorder(inbound))
 
-    def _recorder(self, inbound: Inbound[Tenant]) -> Callable[[Any, str], EventRecord]:
+    def _recorder(self, inbound: Inbound[Tenant]) -> Callable[[Event, str], EventRecord]:
         """What makes records of a request's events and their texts."""
         now, client, tenant = inbound.received_at, inbound.client_address, inbound.tenant.name
         dialect, new_id, key_of_id = self.dialect, new_ids(now), keys_of(self.dialect, tenant, KIND)
 
-        def record(event: Any, text: str) -> EventRecord:
+        def record(event: Event, text: str) -> EventRecord:
             return EventRecord(
                 new_id(),
                 dialect,

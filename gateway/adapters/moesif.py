@@ -22,12 +22,12 @@ from gateway.adapter import (
     Tenant,
 )
 from gateway.adapters.common import STATUS, headers_of, read_batch
+from gateway.adapters.moesif_events import EVENT_TYPES, EventT, EventType
 from gateway.adapters.moesif_settings import CONFIG_TAG, RULES_TAG, SdkSettings
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, key_of, keys_of, new_ids
 from gateway.store import Documents
-from schemas import Lenient, jsontext, moesif
-from schemas.decoders import Decoder
+from schemas import jsontext, moesif
 from schemas.table import Table
 
 APPLICATION_ID = "X-Moesif-Application-Id"
@@ -62,66 +62,7 @@ _TITLES = {
 }
 
 
-class EventType(msgspec.Struct, frozen=True):
-    """A type of Moesif document: its kind, its schema, and how to get a record's attributes."""
-
-    kind: str
-    checker: Decoder[Any]  # Any: an event, whose type is derived from its schema
-    type: Callable[[Any], str]  # Any: as above
-    subject: Callable[[Any], str | None]  # Any: as above
-    time: Callable[[Any], int | None]  # Any: as above
-
-    @classmethod
-    def of(
-        cls,
-        kind: str,
-        schema: Lenient,
-        **names: Callable[[Any], Any],  # Any: as above; each attribute has a type of its own
-    ) -> "EventType":
-        """Make an event type; a record's `type` is its kind, unless *names* says otherwise."""
-        return cls(kind, Decoder(schema), **{"type": lambda _: kind, **names})
-
-
-def _actor(event: Any) -> str | None:
-    return event.user_id or event.company_id or None
-
-
-EVENT = EventType.of(
-    "api_call",
-    moesif.Event(),
-    type=lambda event: event.request.verb,
-    subject=_actor,
-    time=lambda event: event.request.time,
-)
-ACTION = EventType.of(
-    "action",
-    moesif.Action(),
-    type=lambda action: action.action_name,
-    subject=_actor,
-    time=lambda action: action.request and action.request.time,
-)
-
-
-def _profile(kind: str, schema: Lenient, subject: Callable[[Any], str | None]) -> EventType:
-    return EventType.of(kind, schema, subject=subject, time=lambda update: update.modified_time)
-
-
-USER = _profile("user", moesif.User(), lambda user: user.user_id or user.anonymous_id)
-COMPANY = _profile("company", moesif.Company(), lambda company: company.company_id)
-SUBSCRIPTION = _profile(
-    "subscription", moesif.Subscription(), lambda subscription: subscription.subscription_id
-)
-
 _CREATED = Reply(201)
-
-_EVENT_TYPES = {
-    "/v1/events": EVENT,
-    "/v1/actions": ACTION,
-    "/v1/users": USER,
-    "/v1/companies": COMPANY,
-    "/v1/subscriptions": SUBSCRIPTION,
-    "/moesifapi/events": EVENT,
-}
 
 
 class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
@@ -142,7 +83,7 @@ class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
     @property
     def endpoints(self) -> Sequence[Ingest[Tenant] | Document]:
         ingest = [
-            one for path, event_type in _EVENT_TYPES.items() for one in self._pair(path, event_type)
+            one for path, event_type in EVENT_TYPES.items() for one in self._pair(path, event_type)
         ]
         documents = [
             Document(_paths("/v1/config"), ("GET",), self._config),
@@ -153,7 +94,9 @@ class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
         every += [path for one in documents for path in one.paths]
         return [*ingest, *documents, Document(every, ("OPTIONS",), self._preflight, open=True)]
 
-    def _pair(self, path: str, event_type: EventType) -> tuple[Ingest[Tenant], Ingest[Tenant]]:
+    def _pair(
+        self, path: str, event_type: EventType[EventT]
+    ) -> tuple[Ingest[Tenant], Ingest[Tenant]]:
         def single(inbound: Inbound[Tenant]) -> Sequence[bytes]:
             return [jsontext.require_utf8(inbound.body)]
 
@@ -162,7 +105,7 @@ class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
 
         def read(inbound: Inbound[Tenant], raws: Sequence[bytes], start: int | None) -> ParseResult:
             record = self._recorder(event_type, inbound)
-            return read_batch(event_type.checker, raws, start, record)
+            return read_batch(event_type.decoder, raws, start, record)
 
         limit = self._options.max_body
         return (
@@ -185,8 +128,8 @@ class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
         return self._options.on_invalid or default
 
     def _recorder(
-        self, event_type: EventType, inbound: Inbound[Tenant]
-    ) -> Callable[[Any, str], EventRecord]:
+        self, event_type: EventType[EventT], inbound: Inbound[Tenant]
+    ) -> Callable[[EventT, str], EventRecord]:
         """What makes records of a request's events and their texts."""
         now, client, tenant = inbound.received_at, inbound.client_address, inbound.tenant.name
         dialect, kind = self.dialect, event_type.kind
@@ -194,7 +137,7 @@ class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
         new_id, key_of_id = new_ids(now), keys_of(dialect, tenant, kind)
         identical = self._options.deduplicate_identical
 
-        def record(event: Any, text: str) -> EventRecord:
+        def record(event: EventT, text: str) -> EventRecord:
             time = time_of(event)
             client_id = getattr(event, "transaction_id", None)
             if client_id:
@@ -208,7 +151,7 @@ class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
                 dialect,
                 tenant,
                 kind,
-                type_of(event),
+                kind if type_of is None else type_of(event),
                 subject_of(event),
                 now if time is None else time,
                 now,
