@@ -80,7 +80,10 @@ asyncio.run(main())
     [
         # The spool is a database of its own, and needs none of what reads a store.
         ("memory:", {"memory"}),
-        ("sqlite:///{folder}/events.db", {"sqlite", "keys", "lookup", "reader", "aiosqlite"}),
+        (
+            "sqlite:///{folder}/events.db",
+            {"sqlite", "bloom", "keys", "lookup", "reader", "rejects", "aiosqlite"},
+        ),
     ],
 )
 def test_a_gateway_loads_the_store_that_it_uses_and_no_other(tmp_path, url, loaded):

@@ -3,113 +3,139 @@
 A unique index over random keys changes one page for each row, and the more rows there
 are, the less likely that page is cached. So keys are kept in a log-structured index:
 
-* The newest keys are a set in memory. At start they are read from the events.
-* When the set is full, its keys become a *run*. A run is 256 rows, one for each first
+* The newest keys are in memory. At start they are read from the events.
+* When there are enough of them they become a *run*. A run is 256 rows, one for each first
   byte of a key, and a row is its keys concatenated. It is written once, in slices, one
-  with each commit.
-* A Bloom filter in memory says which runs may contain a key. Each of its slots is a word
-  with one bit for each of 64 runs, so that one lookup covers them all.
+  with each commit, and is *sealed* with the last one. Each run has a number of its own,
+  so that one can be deleted without the others.
+* Bloom filters in memory say which runs may contain a key.
 
-For nearly all new keys the set and the filter suffice. All methods run on the thread of
-the database's connection.
+For nearly all new keys memory and filters suffice. All methods run on the thread of the
+database's connection.
 """
 
 import sqlite3
-from array import array
 from collections.abc import Iterable, Sequence
-from struct import iter_unpack
+from itertools import pairwise
+
+import structlog
+
+from gateway.errors import StoreError
+from gateway.stores import bloom
+from gateway.stores.bloom import BloomFilter
+from gateway.stores.database import in_transaction
+
+log = structlog.get_logger()
 
 RUN_KEYS = 1 << 18
-"""Keys in memory before they become a run: about 25 MB as Python objects."""
+"""Keys of a run, at most: about 25 MB in memory as Python objects."""
 
 _BUCKETS = 256
 _WIDTH = 16
-_SLICE = RUN_KEYS // _BUCKETS // 2
-"""New keys between two slices, so that a run is complete well before the next one starts."""
+_PACE = 2
+"""Runs that are written while new keys fill one, so that no backlog lasts."""
 
-_SLOTS = 1 << 22
-_MASK = _SLOTS - 1
-_SHIFT = 22
-"""A key uses four slots; one key in 400 is a false positive in a run."""
-
-_RUNS_A_FILTER = 64
+_PAGE = 10_000
 _WARM_BUCKETS = 20
+_SAMPLE = 8
+"""Buckets that tell the size of a run within some percent: keys are hashes."""
 
 _NEWEST = """
-SELECT event.key FROM event JOIN stream ON stream.id = event.stream
-WHERE seq > ? AND event.key IS NOT NULL AND kind <> 'rejected'
+SELECT event.key, seq FROM event CROSS JOIN stream ON stream.id = event.stream
+WHERE seq > ? AND event.key IS NOT NULL AND kind <> 'rejected' ORDER BY seq LIMIT ?
 """
 _BUCKET = "SELECT keys FROM key_run WHERE run = ? AND bucket = ?"
+_SIZE = "SELECT coalesce(sum(length(keys)), 0) FROM key_run WHERE run = ? AND bucket < ?"
+_SEALED = "SELECT run, last_seq FROM sealed_run ORDER BY run"
 _ADD = "INSERT INTO key_run (run, bucket, keys) VALUES (?, ?, ?)"
+_SEAL = "INSERT INTO sealed_run (run, last_seq) VALUES (?, ?)"
+_DROP = ("DELETE FROM key_run WHERE run = ?", "DELETE FROM sealed_run WHERE run = ?")
 
 
-class BloomFilter:
-    """Says which of up to 64 runs may contain a key; takes 32 MB."""
-
-    def __init__(self) -> None:
-        self._slots = array("Q", bytes(8 * _SLOTS))
-
-    def add(self, run: int, keys: Iterable[bytes]) -> None:
-        """Add *keys* of *run*, a number from 0 to 63."""
-        slots, bit = self._slots, 1 << run
-        for a, b in iter_unpack("<QQ", b"".join(keys)):
-            slots[a & _MASK] |= bit
-            slots[a >> _SHIFT & _MASK] |= bit
-            slots[b & _MASK] |= bit
-            slots[b >> _SHIFT & _MASK] |= bit
-
-    def candidate_runs(self, keys: Sequence[bytes]) -> list[int]:
-        """Return for each key the runs that may contain it, as a set of bits."""
-        slots = self._slots
-        return [
-            slots[a & _MASK]
-            & slots[a >> _SHIFT & _MASK]
-            & slots[b & _MASK]
-            & slots[b >> _SHIFT & _MASK]
-            for a, b in iter_unpack("<QQ", b"".join(keys))
-        ]
-
-
-class _Recent:
-    """Keys in memory, in buckets by their first byte."""
+class _Piece:
+    """Keys in memory, in buckets by their first byte; full, they become a run."""
 
     def __init__(self) -> None:
         self.buckets: list[set[bytes]] = [set() for _ in range(_BUCKETS)]
         self.count = 0
+        self.last_seq = 0
 
     def held(self, keys: Iterable[bytes]) -> set[bytes]:
         buckets = self.buckets
         return {key for key in keys if key in buckets[key[0]]}
 
-    def add(self, keys: Iterable[bytes]) -> None:
+    def add(self, keys: Sequence[bytes]) -> None:
         buckets = self.buckets
         for key in keys:
             buckets[key[0]].add(key)
-            self.count += 1
+        self.count += len(keys)
 
 
 class KeyIndex:
     """The keys of all events except quarantined ones.
 
-    `seal` writes within the caller's transaction. After its commit the caller calls
-    `committed`; after a rollback it calls nothing.
+    Call `write` in the transaction that inserts events, and `committed` after its commit.
+    Only `held` may be called on another thread at the same time, with another connection:
+    what it reads is replaced rather than changed, and a key is in its next place before it
+    leaves the last one.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        """Load the newest keys from *db*; `warm` fills the filters later."""
-        self._sealed = [run for (run,) in db.execute("SELECT run FROM sealed_run ORDER BY run")]
-        [(self._sealed_seq,)] = db.execute("SELECT coalesce(max(last_seq), 0) FROM sealed_run")
-        self._filters = [BloomFilter() for _ in range(0, len(self._sealed), _RUNS_A_FILTER)]
-        # Runs that are not in a filter yet are searched directly.
-        self._cold = list(self._sealed)
-        self._warmed_to = 0
-        self._recent = _Recent()
-        self._recent.add(key for (key,) in db.execute(_NEWEST, (self._sealed_seq,)))
-        self._sealing: _Recent | None = None
-        self._sealing_seq = 0
-        self._next_bucket = 0
-        self._since_slice = 0
+    def __init__(self, db: sqlite3.Connection, previous: "KeyIndex | None" = None) -> None:
+        """Read what *db* holds. Full pieces become runs at once; `warm` fills the filters.
+
+        *previous* is an index of the same store that knows too little; its filters are used.
+        """
+        # The number of the run at each place; a place is a bit of a filter.
+        self._places: list[int] = previous._places if previous else []
+        self._filters: list[BloomFilter] = previous._filters if previous else []
+        # Places whose filter is not filled yet: their runs are read for each key.
+        self._cold: list[int] = previous._cold if previous else []
+        self._warmed_to: int = previous._warmed_to if previous else 0
+        self._recent = _Piece()
+        # Full pieces, oldest first. The first one is being written.
+        self._full: list[_Piece] = []
+        self._next_bucket = self._written = self._unpaid = 0
+        self._last_seq = self._next_run = 0
+        if previous is None:
+            for run, last_seq in db.execute(_SEALED).fetchall():
+                _split_if_large(db, run, last_seq)
+        for run, last_seq in db.execute(_SEALED):
+            self._next_run = run + 1
+            self._last_seq = max(self._last_seq, last_seq)
+            if run not in self._places:
+                self._cold.append(self._place(run))
+        self._read_newest(db)
+
+    def _read_newest(self, db: sqlite3.Connection) -> None:
+        """Read the keys that are in no run. Full pieces become runs here, not during traffic."""
+        disk_takes_more = True
+        while True:
+            room = RUN_KEYS - self._recent.count
+            page = db.execute(_NEWEST, (self._last_seq, min(room, _PAGE))).fetchall()
+            if not page:
+                return
+            self._recent.add([key for key, _ in page])
+            self._last_seq = page[-1][1]
+            if len(page) == room:
+                self._begin_piece()
+                disk_takes_more = disk_takes_more and self._seal_now(db)
+
+    def _begin_piece(self) -> None:
+        following = _Piece()
+        self._recent.last_seq = self._last_seq
+        self._full = [*self._full, self._recent]
+        self._recent = following
+
+    def _seal_now(self, db: sqlite3.Connection) -> bool:
         self._written = 0
+        try:
+            in_transaction(db, lambda: self._write(db, _BUCKETS))
+        except (sqlite3.Error, StoreError) as error:
+            # The piece stays in memory and is written with later commits.
+            log.warning("keys_not_sealed", keys=RUN_KEYS, error=str(error))
+            return False
+        self._advance()
+        return True
 
     @property
     def cold(self) -> bool:
@@ -117,94 +143,138 @@ class KeyIndex:
         return bool(self._cold)
 
     def held(self, db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
-        """Which of *keys* are held; *db* may be another connection, on another thread."""
-        # A key moves on from the recent ones, to those being sealed, to a run: look in that order.
+        """Return those of *keys* that the store has."""
+        # A key moves from the recent piece to the full ones, and to a run: look in that order.
         cold = list(self._cold)
         found = self._recent.held(keys)
-        sealing = self._sealing
-        if sealing is not None:
-            found |= sealing.held(keys)
+        for piece in self._full:
+            found |= piece.held(keys)
         for at, one in enumerate(self._filters):
-            for key, runs in zip(keys, one.candidate_runs(keys), strict=True):
-                if runs and key not in found and self._in_runs(db, key, runs, at):
+            for key, bits in zip(keys, one.candidate_runs(keys), strict=True):
+                if bits and key not in found and self._in_places(db, key, bits, at * bloom.RUNS):
                     found.add(key)
-        for run in cold:
-            found.update(key for key in keys if self._in_run(db, key, run))
+        for place in cold:
+            found.update(key for key in keys if self._in_run(db, key, self._places[place]))
         return found
 
-    def _in_runs(self, db: sqlite3.Connection, key: bytes, runs: int, at: int) -> bool:
-        while runs:
-            bit = runs & -runs
-            if self._in_run(db, key, at * _RUNS_A_FILTER + bit.bit_length() - 1):
+    def _in_places(self, db: sqlite3.Connection, key: bytes, bits: int, first: int) -> bool:
+        while bits:
+            bit = bits & -bits
+            if self._in_run(db, key, self._places[first + bit.bit_length() - 1]):
                 return True
-            runs ^= bit
+            bits ^= bit
         return False
 
     def _in_run(self, db: sqlite3.Connection, key: bytes, run: int) -> bool:
         row = db.execute(_BUCKET, (run, key[0])).fetchone()
-        if row is None:  # a slice that is not written yet
+        if row is None:  # the run is being written, or it is gone
             return False
         keys: bytes = row[0]
         at = keys.find(key)
-        # A match may start within one key and end in the next.
+        # What is found may begin within one key and end in the next.
         while at % _WIDTH and at >= 0:
             at = keys.find(key, at + 1)
         return at >= 0
 
-    def seal(self, db: sqlite3.Connection) -> None:
-        """Write the slices of the current run that are due after this many new keys."""
-        self._written = 0
-        sealing = self._sealing
-        if sealing is None:
-            return
-        run, first = len(self._sealed), self._next_bucket
-        due = min(self._since_slice // _SLICE, _BUCKETS - first)
-        if due and first == 0:
-            # Start again if a crash left this run incomplete.
-            db.execute("DELETE FROM key_run WHERE run = ?", (run,))
-        buckets = enumerate(sealing.buckets[first : first + due], start=first)
-        db.executemany(_ADD, [(run, at, b"".join(keys)) for at, keys in buckets])
-        if first + due == _BUCKETS:
-            db.execute("INSERT INTO sealed_run VALUES (?, ?)", (run, self._sealing_seq))
-        self._written = due
-
-    def committed(self, keys: Sequence[bytes], last_seq: int) -> None:
-        """Add *keys*, of events up to *last_seq*, after the transaction with `seal` is durable."""
-        if self._sealing is not None and self._written:
-            self._slices_written(self._sealing, self._written)
-        self._recent.add(keys)
-        self._since_slice += len(keys)
-        if self._sealing is None and self._recent.count >= RUN_KEYS:
-            self._sealing, self._recent = self._recent, _Recent()
-            self._sealing_seq = last_seq
-            self._since_slice = 0
-
-    def _slices_written(self, sealing: _Recent, count: int) -> None:
-        run, first = len(self._sealed), self._next_bucket
-        if run == len(self._filters) * _RUNS_A_FILTER:
-            self._filters.append(BloomFilter())
-        for bucket in sealing.buckets[first : first + count]:
-            self._filters[-1].add(run % _RUNS_A_FILTER, bucket)
-        self._since_slice -= count * _SLICE
-        self._next_bucket += count
-        if self._next_bucket == _BUCKETS:
-            self._sealed.append(run)
-            self._sealing = None
-            self._next_bucket = 0
-
-    def remember(self, identities: Iterable[bytes]) -> None:
+    def remember(self, identities: Sequence[bytes]) -> None:
         """Hold *identities* too, of records that have no key."""
         self._recent.add(identities)
 
+    def write(self, db: sqlite3.Connection, count: int) -> None:
+        """Make room for *count* new keys, and write the slices that are due."""
+        self._written = 0
+        if self._recent.count and self._recent.count + count > RUN_KEYS:
+            self._begin_piece()
+        if self._full:
+            self._write(db, self._unpaid // RUN_KEYS)
+
+    def _write(self, db: sqlite3.Connection, slices: int) -> None:
+        piece, run, first = self._full[0], self._next_run, self._next_bucket
+        due = min(slices, _BUCKETS - first)
+        if not due:
+            return
+        if first == 0:
+            # What a crash left of an unfinished run of this number.
+            db.execute(_DROP[0], (run,))
+            if not self._places or self._places[-1] != run:
+                self._place(run)
+        place = len(self._places) - 1
+        rows = [
+            (run, bucket, b"".join(piece.buckets[bucket])) for bucket in range(first, first + due)
+        ]
+        db.executemany(_ADD, rows)
+        # Before the commit: memory may run out here. A key too many in a filter does no harm.
+        self._filters[-1].add(place % bloom.RUNS, [keys for _, _, keys in rows])
+        if first + due == _BUCKETS:
+            db.execute(_SEAL, (run, piece.last_seq))
+        self._written = due
+
+    def committed(self, keys: Sequence[bytes], last_seq: int) -> None:
+        """Add *keys*, of events up to *last_seq*, whose transaction with `write` is durable.
+
+        All that needs much memory was done by `write`. If this fails it can be called again.
+        """
+        self._recent.add(keys)
+        self._last_seq = last_seq
+        if self._full:
+            self._unpaid += len(keys) * _PACE * _BUCKETS - self._written * RUN_KEYS
+            self._advance()
+        else:
+            self._unpaid = 0
+
+    def _advance(self) -> None:
+        if self._next_bucket + self._written < _BUCKETS:
+            self._next_bucket += self._written
+        else:
+            self._full = self._full[1:]
+            self._next_run += 1
+            self._next_bucket = 0
+        self._written = 0
+
+    def _place(self, run: int) -> int:
+        place = len(self._places)
+        if place == len(self._filters) * bloom.RUNS:
+            self._filters.append(BloomFilter())
+        self._places.append(run)
+        return place
+
     def warm(self, db: sqlite3.Connection) -> None:
-        """Add some more keys of earlier runs to the filters."""
+        """Fill the filters with some more of the keys that were sealed before the start."""
         if not self._cold:
             return
-        run, first = self._cold[0], self._warmed_to
-        for at in range(first, min(first + _WARM_BUCKETS, _BUCKETS)):
-            [(keys,)] = db.execute(_BUCKET, (run, at))
-            self._filters[run // _RUNS_A_FILTER].add(run % _RUNS_A_FILTER, [keys])
+        place, first = self._cold[0], self._warmed_to
+        for bucket in range(first, min(first + _WARM_BUCKETS, _BUCKETS)):
+            for (keys,) in db.execute(_BUCKET, (self._places[place], bucket)):
+                self._filters[place // bloom.RUNS].add(place % bloom.RUNS, [keys])
         self._warmed_to = first + _WARM_BUCKETS
         if self._warmed_to >= _BUCKETS:
             self._cold.pop(0)
             self._warmed_to = 0
+
+
+def _split_if_large(db: sqlite3.Connection, run: int, last_seq: int) -> None:
+    """Rewrite a run of more than the designed size as several: filters tell it badly."""
+    [(sample,)] = db.execute(_SIZE, (run, _SAMPLE))
+    parts = round(sample / _WIDTH * _BUCKETS / _SAMPLE / RUN_KEYS)
+    if parts > 1:
+        try:
+            in_transaction(db, lambda: _split(db, run, last_seq, parts))
+        except (sqlite3.Error, StoreError) as error:
+            log.warning("keys_not_split", run=run, error=str(error))
+
+
+def _split(db: sqlite3.Connection, run: int, last_seq: int, parts: int) -> None:
+    [(first,)] = db.execute("SELECT max(run) + 1 FROM sealed_run")
+    for part in range(first, first + parts):
+        # What a crash left of an unfinished run of this number.
+        db.execute(_DROP[0], (part,))
+        db.execute(_SEAL, (part, last_seq))
+    for bucket in range(_BUCKETS):
+        [(keys,)] = db.execute(_BUCKET, (run, bucket))
+        ends = [len(keys) // _WIDTH * part // parts * _WIDTH for part in range(parts + 1)]
+        shares = [keys[start:end] for start, end in pairwise(ends)]
+        # Each bucket begins with another run, so that what cannot be divided evens out.
+        rows = [(first + (at + bucket) % parts, bucket, one) for at, one in enumerate(shares)]
+        db.executemany(_ADD, rows)
+    for sql in _DROP:
+        db.execute(sql, (run,))

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.store import Selection, StoredDocument
+from gateway.stores import rejects
 from gateway.stores.database import (
     ENGINE,
     Database,
@@ -17,7 +18,6 @@ from gateway.stores.database import (
     insert_many,
     insert_statements,
     open_database,
-    placeholders,
 )
 from gateway.stores.keys import KeyIndex
 from gateway.stores.lookup import Lookup
@@ -32,9 +32,6 @@ _STREAMS = "SELECT dialect, tenant, kind, id FROM stream"
 _NEW_STREAM = "INSERT INTO stream (dialect, tenant, kind) VALUES (?, ?, ?)"
 _LAST = "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT seq FROM trimmed))"
 _KEPT = "SELECT id, key FROM event WHERE seq > ?"
-# The newest max_rejected stay; older ones go.
-_EXCESS = "SELECT seq FROM quarantine ORDER BY seq DESC LIMIT -1 OFFSET ?"
-_PAGE = 500
 _PREFIX = "sqlite:///"
 _LARGEST_GROUP = 300_000
 """More records than one transaction holds: the largest batch has 250,000 elements."""
@@ -75,7 +72,11 @@ class SqliteStore:
 
     async def _warm(self) -> None:
         while self._keys.cold:
-            await self._database.run(self._keys.warm)
+            await self._database.run(self._warm_some)
+
+    def _warm_some(self, db: sqlite3.Connection) -> None:
+        # The index may have been replaced since this was asked for.
+        self._keys.warm(db)
 
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
         return await self._database.run(lambda db: self._append(db, records))
@@ -124,17 +125,18 @@ class SqliteStore:
         rejected: Sequence[tuple[int, bytes | None]],
     ) -> None:
         evicted = 0
+        last = self._last + len(values) // _COLUMNS
 
         def work() -> None:
             nonlocal evicted
             insert_many(db, _APPEND, values, _COLUMNS)
             if rejected:
-                evicted = self._quarantine(db, rejected)
-            self._keys.seal(db)
+                evicted = rejects.keep(db, rejected, self._max_rejected)
+            self._keys.write(db, len(keys))
 
         in_transaction(db, work)
-        self._last += len(values) // _COLUMNS
-        self._keys.committed(keys, self._last)
+        self._keys.committed(keys, last)
+        self._last = last
         self.evicted += evicted
 
     def _split_duplicates(
@@ -144,11 +146,11 @@ class SqliteStore:
         outcomes = [Outcome.STORED] * len(records)
         keys = [record.key for record in records if record.key is not None]
         held = self._keys.held(db, keys)
-        aside = [r.key for r in records if r.kind == Kind.REJECTED and r.key is not None]
-        if aside:
-            held |= _quarantined(db, aside)
+        rejected = [r.key for r in records if r.kind == Kind.REJECTED and r.key is not None]
+        if rejected:
+            held |= rejects.held(db, rejected)
         own = self._own
-        # Nothing is held, and no key stands here twice: nearly always.
+        # The usual case: no key is stored, and none occurs twice in the call.
         if not held and len(set(keys)) == len(keys) and own.isdisjoint(r.id for r in records):
             return range(len(records)), outcomes
         fresh: list[int] = []
@@ -174,17 +176,6 @@ class SqliteStore:
         for *names, number in in_transaction(db, work):
             self._streams[tuple(names)] = number  # type: ignore[index]
 
-    def _quarantine(
-        self, db: sqlite3.Connection, rejected: Sequence[tuple[int, bytes | None]]
-    ) -> int:
-        db.executemany("INSERT INTO quarantine VALUES (?, ?)", rejected)
-        excess = db.execute(_EXCESS, (self._max_rejected,)).fetchall()
-        if excess:
-            db.execute("UPDATE trimmed SET seq = max(seq, ?)", max(excess))
-        db.executemany("DELETE FROM event WHERE seq = ?", excess)
-        db.executemany("DELETE FROM quarantine WHERE seq = ?", excess)
-        return len(excess)
-
     async def reconcile(self, ids: Collection[bytes]) -> None:
         await self._database.run(lambda db: self._reconcile(db, set(ids)))
 
@@ -192,15 +183,15 @@ class SqliteStore:
         [(last,)] = db.execute(_LAST)
         if last > self._last:
             # The transaction became durable although its COMMIT failed.
-            self._last, self._keys = last, KeyIndex(db)
+            self._last, self._keys = last, KeyIndex(db, self._keys)
         kept = [row for row in db.execute(_KEPT, (self._attempted_from,)) if row[0] in ids]
         self._own = {record_id for record_id, _ in kept}
-        self._keys.remember(record_id for record_id, key in kept if key is None)
+        self._keys.remember([record_id for record_id, key in kept if key is None])
 
     async def known(self, keys: Collection[bytes]) -> set[bytes]:
         asked = list(keys)
         return await self._lookup.run(
-            lambda db: self._keys.held(db, asked) | _quarantined(db, asked)
+            lambda db: self._keys.held(db, asked) | rejects.held(db, asked)
         )
 
     async def probe(self) -> None:
@@ -249,15 +240,6 @@ class SqliteStore:
         finally:
             # Last: only a connection that writes empties the WAL, once no other is open.
             await self._database.close()
-
-
-def _quarantined(db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
-    found: set[bytes] = set()
-    for at in range(0, len(keys), _PAGE):
-        page = keys[at : at + _PAGE]
-        sql = f"SELECT key FROM quarantine WHERE key IN ({placeholders(page)})"
-        found.update(key for (key,) in db.execute(sql, page))
-    return found
 
 
 def path_of(url: str) -> Path:

@@ -2,37 +2,47 @@
 
 import random
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing as closed
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import StoreError
-from gateway.record import key_of
-from gateway.stores import keys
+from gateway.record import Outcome, key_of
+from gateway.stores import bloom, keys
 from gateway.stores.memory import MemoryStore
 from gateway.stores.sqlite import SqliteStore, open_store
-from tests.records import closing, make_record, make_rejected, stored
+from tests.records import closing, eventually, make_record, make_rejected, stored
 
+STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
+
+RUN_KEYS = 100
 SMALL = {
-    "RUN_KEYS": 64,
-    "_SLICE": 1,
-    "_SLOTS": 1 << 10,  # so few that most keys are suspected somewhere
-    "_MASK": (1 << 10) - 1,
-    "_RUNS_A_FILTER": 3,
-    "_WARM_BUCKETS": 50,
+    keys: {"RUN_KEYS": RUN_KEYS, "_WARM_BUCKETS": 50, "_PAGE": 7, "_SAMPLE": 256},
+    # So few slots that some run may contain almost any key.
+    bloom: {"_SLOTS": 1 << 11, "_MASK": (1 << 11) - 1, "RUNS": 3},
 }
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in SMALL.items():
-        monkeypatch.setattr(keys, name, value)
+    for module, values in SMALL.items():
+        for name, value in values.items():
+            monkeypatch.setattr(module, name, value)
     yield
 
 
 def opened(path: Path):
     return open_store(f"sqlite:///{path}", 20)
+
+
+def runs(path: Path) -> dict[int, int]:
+    """The sealed runs of the store at *path*, each with its number of keys."""
+    sizes = "SELECT run, sum(length(keys)) / 16 FROM key_run NATURAL JOIN sealed_run GROUP BY run"
+    with closed(sqlite3.connect(path)) as connection:
+        return dict(connection.execute(sizes))
 
 
 class Twins:
@@ -86,12 +96,12 @@ class Twins:
         await self.open()
 
     async def compare(self) -> None:
-        everything = {
+        some = {
             key_of(f"{kind} {name}")
-            for name in self.names
+            for name in self.random.sample(self.names, min(400, len(self.names)))
             for kind in ("make_record", "make_rejected")
         }
-        assert await self.model.known(everything) == await self.store.known(everything)
+        assert await self.model.known(some) == await self.store.known(some)
         assert await stored(self.model) == await stored(self.store)
 
 
@@ -108,7 +118,7 @@ async def test_the_key_index_always_agrees_with_a_set(tmp_path, seed):
                 await twins.crash()
             if step % 100 == 99:
                 await twins.compare()
-        assert len(twins.store._keys._sealed) > SMALL["_RUNS_A_FILTER"] + 1
+        assert len(runs(twins.path)) > 4
     finally:
         await twins.store.close()
 
@@ -139,4 +149,131 @@ async def test_closing_while_the_filter_fills_is_safe(tmp_path):
             pass
 
     async with closing(await opened(tmp_path / "events.db")) as store:
+        assert everything == await store.known(everything)
+
+
+async def test_a_store_that_is_reopened_often_seals_runs_of_the_designed_size(tmp_path):
+    path, names = tmp_path / "events.db", [f"{n}" for n in range(40 * 30)]
+    for at in range(0, len(names), 30):
+        async with closing(await opened(path)) as store:
+            await store.append([make_record(name) for name in names[at : at + 30]])
+
+    async with closing(await opened(path)) as store:
+        assert set(map(key_of, names)) == await store.known(map(key_of, names))
+    sizes = runs(path)
+    assert {RUN_KEYS} == set(sizes.values())
+    # What is in no run is less than one, and read from the events at start.
+    assert sum(sizes.values()) > len(names) - RUN_KEYS
+
+
+async def test_keys_that_no_run_holds_yet_are_sealed_in_pieces_at_start(tmp_path):
+    path, names = tmp_path / "events.db", [f"{n}" for n in range(10 * RUN_KEYS + 5)]
+    async with closing(await opened(path)) as store:
+        await store.append([make_record(name) for name in names])
+    with closed(sqlite3.connect(path)) as connection:
+        connection.executescript("DELETE FROM sealed_run; DELETE FROM key_run WHERE run > 0")
+
+    async with closing(await opened(path)) as store:
+        assert dict.fromkeys(range(10), RUN_KEYS) == runs(path)
+        assert set(map(key_of, names)) == await store.known(map(key_of, names))
+        assert [DUPLICATE] * 2 == list(await store.append([make_record("0"), make_record("644")]))
+
+
+async def test_a_run_of_a_transaction_with_more_keys_than_a_run_is_divided_at_the_next_start(
+    tmp_path,
+):
+    path, names = tmp_path / "events.db", [f"{n}" for n in range(5 * RUN_KEYS + 5)]
+    async with closing(await opened(path)) as store:
+        assert [STORED] * len(names) == list(await store.append([*map(make_record, names)]))
+        assert set(map(key_of, names)) == await store.known(map(key_of, names))
+        assert [DUPLICATE] == list(await store.append([make_record("7")]))
+        for n in range(RUN_KEYS):
+            await store.append([make_record(f"new {n}")])
+        assert max(runs(path).values()) > 4 * RUN_KEYS
+
+    async with closing(await opened(path)) as store:
+        assert set(map(key_of, names)) == await store.known(map(key_of, names))
+        assert max(runs(path).values()) < 1.5 * RUN_KEYS
+
+
+async def test_a_run_that_is_too_large_is_written_anew_as_several(tmp_path):
+    path = tmp_path / "events.db"
+    everything = await filled(path)
+    merge_runs(path)
+    [size] = runs(path).values()
+    assert size > 10 * RUN_KEYS
+
+    async with closing(await opened(path)) as store:
+        assert max(runs(path).values()) <= 1.5 * RUN_KEYS
+        # What was in no run yet is one more of them.
+        assert size == sum(runs(path).values()) - RUN_KEYS
+        assert everything == await store.known(everything)
+        await eventually(lambda: not store._keys.cold)
+        assert everything == await store.known(everything)
+        assert [STORED] * 200 == list(
+            await store.append([make_record(f"new {n}") for n in range(200)])
+        )
+
+
+def merge_runs(path: Path) -> None:
+    """Make one run of all, as an index did that had not been sealed for long."""
+    with closed(sqlite3.connect(path)) as connection, connection:
+        [(last,)] = connection.execute("SELECT max(last_seq) FROM sealed_run")
+        rows = connection.execute("SELECT bucket, keys FROM key_run NATURAL JOIN sealed_run")
+        merged: dict[int, bytes] = {}
+        for bucket, part in rows:
+            merged[bucket] = merged.get(bucket, b"") + part
+        connection.execute("DELETE FROM key_run")
+        connection.execute("DELETE FROM sealed_run")
+        connection.executemany("INSERT INTO key_run VALUES (0, ?, ?)", merged.items())
+        connection.execute("INSERT INTO sealed_run VALUES (0, ?)", (last,))
+
+
+@pytest.mark.parametrize("gone", [0, 5, -1], ids=["the oldest", "one of the middle", "the newest"])
+async def test_a_run_can_go_and_the_others_stay_as_they_are(tmp_path, gone):
+    path = tmp_path / "events.db"
+    everything = await filled(path)
+    number = sorted(runs(path))[gone]
+    with closed(sqlite3.connect(path)) as connection, connection:
+        rows = connection.execute("SELECT keys FROM key_run WHERE run = ?", (number,)).fetchall()
+        connection.execute("DELETE FROM key_run WHERE run = ?", (number,))
+        connection.execute("DELETE FROM sealed_run WHERE run = ?", (number,))
+    joined = b"".join(keys for (keys,) in rows)
+    went = {joined[at : at + 16] for at in range(0, len(joined), 16)}
+    before = runs(path)
+
+    async with closing(await opened(path)) as store:
+        # The events of the newest run are still there, and their keys are read again.
+        kept = everything if gone == -1 else everything - went
+        assert kept == await store.known(everything)
+        for n in range(20):
+            await store.append([make_record(f"new {n}-{m}") for m in range(50)])
+        assert kept == await store.known(everything)
+    assert before.items() <= runs(path).items()
+    async with closing(await opened(path)) as store:
+        assert kept == await store.known(everything)
+        assert 1000 == len(
+            await store.known({key_of(f"new {n}-{m}") for n in range(20) for m in range(50)})
+        )
+
+
+async def test_a_full_disk_at_start_leaves_keys_in_memory_until_they_can_be_sealed(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "events.db"
+    everything = await filled(path)
+    with closed(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "DELETE FROM sealed_run; DELETE FROM key_run;"
+            "CREATE TRIGGER full BEFORE INSERT ON key_run BEGIN SELECT RAISE(FAIL, 'full'); END"
+        )
+
+    async with closing(await opened(path)) as store:
+        assert everything == await store.known(everything)
+        assert {} == runs(path)
+        with closed(sqlite3.connect(path)) as connection:
+            connection.execute("DROP TRIGGER full")
+        for n in range(2 * len(everything)):
+            await store.append([make_record(f"new {n}")])
+        assert sum(runs(path).values()) > len(everything)
         assert everything == await store.known(everything)

@@ -1,0 +1,43 @@
+"""A Bloom filter over the keys of many runs at once."""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from struct import iter_unpack
+
+RUNS = 64
+"""Runs that one filter tells apart: the bits of a slot."""
+
+_SLOTS = 1 << 22
+_MASK = _SLOTS - 1
+_SHIFT = 22
+"""A key uses four slots; one key in 400 is a false positive in a run of the designed size."""
+
+
+class BloomFilter:
+    """Says which of up to 64 runs may contain a key; takes 32 MB.
+
+    Each slot is a word with one bit for each run, so that one lookup covers them all.
+    """
+
+    def __init__(self) -> None:
+        self._slots = array("Q", bytes(8 * _SLOTS))
+
+    def add(self, run: int, keys: Iterable[bytes]) -> None:
+        """Add *keys* of *run*, a number from 0 to 63; keys may be concatenated."""
+        slots, bit = self._slots, 1 << run
+        for a, b in iter_unpack("<QQ", b"".join(keys)):
+            slots[a & _MASK] |= bit
+            slots[a >> _SHIFT & _MASK] |= bit
+            slots[b & _MASK] |= bit
+            slots[b >> _SHIFT & _MASK] |= bit
+
+    def candidate_runs(self, keys: Sequence[bytes]) -> list[int]:
+        """Return for each key the runs that may contain it, as a set of bits."""
+        slots = self._slots
+        return [
+            slots[a & _MASK]
+            & slots[a >> _SHIFT & _MASK]
+            & slots[b & _MASK]
+            & slots[b >> _SHIFT & _MASK]
+            for a, b in iter_unpack("<QQ", b"".join(keys))
+        ]
