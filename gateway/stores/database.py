@@ -67,13 +67,14 @@ class Database:
         """Run *work*, mostly a whole transaction, on the connection's thread.
 
         Raises:
-            StoreError: SQLite could not do it (locked, full, unreadable, closed).
+            StoreError: SQLite could not do it (locked, full, unreadable, closed), or
+                memory ran out.
         """
         if self._executor.closed or self._connection is None:
             raise StoreError(f"{self._path}: closed")
         try:
             return await self._executor.run(work, self._connection)
-        except (sqlite3.Error, UnicodeError) as error:
+        except (sqlite3.Error, UnicodeError, MemoryError) as error:
             raise StoreError(f"{type(error).__name__}: {error}") from error
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ class SqliteStore:
         self._last = last
         self._keys = keys
         self._max_rejected = max_rejected
+        # The keys and the last sequence of a commit that the index has not followed yet.
+        self._uncounted: tuple[Sequence[bytes], int] | None = None
         self._streams: dict[tuple[str, str, str], int] = {}
         self._closing: asyncio.Task[None] | None = None
         self._attempted_from = max(0, last - _LARGEST_GROUP)
@@ -82,6 +85,7 @@ class SqliteStore:
         return await self._database.run(lambda db: self._append(db, records))
 
     def _append(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        self._catch_up()
         self._attempted_from = self._last
         streams = self._streams
         try:
@@ -125,7 +129,7 @@ class SqliteStore:
         rejected: Sequence[tuple[int, bytes | None]],
     ) -> None:
         evicted = 0
-        last = self._last + len(values) // _COLUMNS
+        uncounted = keys, self._last + len(values) // _COLUMNS
 
         def work() -> None:
             nonlocal evicted
@@ -135,9 +139,18 @@ class SqliteStore:
             self._keys.write(db, len(keys))
 
         in_transaction(db, work)
-        self._keys.committed(keys, last)
-        self._last = last
-        self.evicted += evicted
+        # The events are durable: whoever heard of a failure now would send them again. What
+        # fails here, for want of memory, is done again before the next append.
+        self._uncounted = uncounted
+        with suppress(Exception):
+            self._catch_up()
+            self.evicted += evicted
+
+    def _catch_up(self) -> None:
+        if self._uncounted is not None:
+            keys, last = self._uncounted
+            self._keys.committed(keys, last)
+            self._last, self._uncounted = last, None
 
     def _split_duplicates(
         self, db: sqlite3.Connection, records: Sequence[EventRecord]
@@ -183,7 +196,7 @@ class SqliteStore:
         [(last,)] = db.execute(_LAST)
         if last > self._last:
             # The transaction became durable although its COMMIT failed.
-            self._last, self._keys = last, KeyIndex(db, self._keys)
+            self._last, self._keys, self._uncounted = last, KeyIndex(db, self._keys), None
         kept = [row for row in db.execute(_KEPT, (self._attempted_from,)) if row[0] in ids]
         self._own = {record_id for record_id, _ in kept}
         self._keys.remember([record_id for record_id, key in kept if key is None])

@@ -277,3 +277,48 @@ async def test_a_full_disk_at_start_leaves_keys_in_memory_until_they_can_be_seal
             await store.append([make_record(f"new {n}")])
         assert sum(runs(path).values()) > len(everything)
         assert everything == await store.known(everything)
+
+
+async def test_when_memory_runs_out_before_the_commit_nothing_is_stored(tmp_path, monkeypatch):
+    path, add, calls = tmp_path / "events.db", bloom.BloomFilter.add, iter(range(1_000_000))
+
+    def scarce(self, run, keys):
+        if next(calls) % 3 == 0:
+            raise MemoryError
+        add(self, run, keys)
+
+    monkeypatch.setattr(bloom.BloomFilter, "add", scarce)
+    failed = 0
+    async with closing(await opened(path)) as store:
+        for n in range(300):
+            group = [make_record(f"{n}-{m}") for m in range(3)]
+            try:
+                outcomes = await store.append(group)
+            except StoreError:
+                failed += 1
+                assert set() == await store.known([one.key for one in group])
+                outcomes = await store.append(group)
+            assert [STORED] * 3 == list(outcomes)
+        assert failed > 10
+        keys_stored = [one.key for one in await stored(store)]
+        assert 900 == len(keys_stored) == len(set(keys_stored))
+
+
+async def test_what_fails_after_the_commit_is_made_good_and_nobody_hears_of_it(
+    tmp_path, monkeypatch
+):
+    path, committed, calls = tmp_path / "events.db", keys.KeyIndex.committed, iter(range(10_000))
+
+    def failing(self, *args):
+        if next(calls) % 2:
+            raise MemoryError
+        committed(self, *args)
+
+    monkeypatch.setattr(keys.KeyIndex, "committed", failing)
+    async with closing(await opened(path)) as store:
+        for n in range(100):
+            group = [make_record(f"{n}-{m}") for m in range(5)]
+            assert [STORED] * 5 == list(await store.append(group))
+            assert [DUPLICATE] * 5 == list(await store.append(group))
+        assert 500 == len({one.key for one in await stored(store)}) == len(await stored(store))
+        assert 500 >= sum(runs(path).values()) > 300
