@@ -87,6 +87,10 @@ class StoreError(Exception):
         self.nothing_kept = nothing_kept
 
 
+class Damaged(StoreError):
+    """A file is not what was written. Trying again does not help."""
+
+
 class ConfigError(Exception):
     """A configuration is invalid; `problems` lists everything that is wrong with it."""
 

@@ -2,14 +2,17 @@
 
 Data goes to stdout, notices to stderr. Exit statuses: 78 (EX_CONFIG) for a bad
 configuration, 69 (EX_UNAVAILABLE) for a store or an address that cannot be had,
-74 (EX_IOERR) for output that cannot be written.
+74 (EX_IOERR) for output that cannot be written, 65 (EX_DATAERR) for files that are
+damaged. Results are JSON lines, and sentences on a terminal.
 """
 
 import click
 
 from gateway import __version__
+from gateway.cli.backup import backup
 from gateway.cli.check import check
 from gateway.cli.export import export
+from gateway.cli.restore import restore
 from gateway.cli.serve import serve
 from gateway.cli.token import token
 
@@ -20,5 +23,5 @@ def main() -> None:
     """One gateway for events in the dialects of Moesif, Logspace and tenant/device clients."""
 
 
-for _command in (serve, check, token, export):
+for _command in (serve, check, token, export, backup, restore):
     main.add_command(_command)

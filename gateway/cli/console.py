@@ -1,15 +1,22 @@
 """What the commands share: exit statuses, the configuration, words for the operator."""
 
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
-from gateway.checks import dialects, find_problems, validate
+from gateway.care import Care, Progress
+from gateway.checks import dialects, find_problems, spool_path, validate
 from gateway.config import Settings, read
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Damaged, StoreError
+from gateway.stores import care_for, care_for_spool
 
+DAMAGED = 65
 UNAVAILABLE = 69
 IO_ERROR = 74
 BAD_CONFIG = 78
@@ -44,3 +51,52 @@ def fail(message: str, status: int) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     click.echo(f"{now} gateway: {message}", err=True)
     sys.exit(status)
+
+
+@contextmanager
+def reports() -> Iterator[None]:
+    """Turn what a store or a disk refuses into words on stderr and an exit status."""
+    try:
+        yield
+    except Damaged as error:
+        fail(str(error), DAMAGED)
+    except StoreError as error:
+        fail(str(error), UNAVAILABLE)
+    except OSError as error:
+        fail(str(error), IO_ERROR)
+
+
+def care_of_all(settings: Settings) -> Sequence[Care]:
+    """What commands do to the spool and the store, in the order in which to copy them.
+
+    An event that moves from the spool to the store between two copies is in both, and
+    is stored once after a restore. In the other order it could be in neither.
+
+    Raises:
+        StoreError: nothing outside the gateway can touch the store.
+    """
+    return care_for_spool(spool_path(settings)), care_for(settings.store.url)
+
+
+def show(result: object, words: str) -> None:
+    """Write *result* to stdout: in *words* on a terminal, else as a line of JSON."""
+    click.echo(words if sys.stdout.isatty() else msgspec.json.encode(result))
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Bars on stderr, one for each stage, if it is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda stage, done, total: None
+        return
+    with ExitStack() as stack:
+        shown: dict[str, Any] = {}
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in shown:
+                stack.close()
+                bar = click.progressbar(length=total, label=stage, file=sys.stderr)
+                shown[stage] = stack.enter_context(bar)
+            shown[stage].update(done - shown[stage].pos)
+
+        yield progress

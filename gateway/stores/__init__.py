@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from gateway.care import Care
 from gateway.store import Reader, Store
 
 
@@ -32,6 +33,13 @@ class StoreType(Protocol):
 
         Raises:
             StoreError: it cannot be read from outside, or not now.
+        """
+
+    def care_for(self, url: str) -> Care:
+        """What an operator's commands do to the store.
+
+        Raises:
+            StoreError: nothing outside the process can touch it.
         """
 
 
@@ -102,3 +110,20 @@ async def open_reader(url: str) -> Reader:
         StoreError: the store cannot be read.
     """
     return await store_type(url).open_reader(url)
+
+
+def care_for(url: str) -> Care:
+    """What an operator's commands do to the store at *url*.
+
+    Raises:
+        ValueError: no store has such a URL.
+        StoreError: nothing outside the process can touch it.
+    """
+    return store_type(url).care_for(url)
+
+
+def care_for_spool(path: Path) -> Care:
+    """What an operator's commands do to the spool at *path*."""
+    from gateway.stores.care.spool import SpoolCare
+
+    return SpoolCare(path)

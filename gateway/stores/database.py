@@ -87,7 +87,7 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{path.parent}: {error.strerror}") from error
-        self._lock = _lock_writer(path)
+        self._lock = lock_writer(path)
         try:
             self._connection = connection = self._connect(
                 uri_of(path, "rwc"), uri=True, timeout=BUSY_SECONDS, isolation_level=None
@@ -131,8 +131,12 @@ def uri_of(path: Path, mode: str) -> str:
     return f"file:{quote(str(path.absolute()))}?mode={mode}"
 
 
-def _lock_writer(path: Path) -> int:
-    """Take the right to write *path*; it ends with the descriptor, and so with the process."""
+def lock_writer(path: Path) -> int:
+    """Take the right to write *path*; it ends with the descriptor, and so with the process.
+
+    Raises:
+        StoreError: another process has it, or the lock file cannot be made.
+    """
     # A file beside it: closing a descriptor of the database itself would drop SQLite's own locks.
     lock = path.with_name(f"{path.name}-writer")
     try:

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from gateway.care import Care
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.store import Selection, StoredDocument
 from gateway.stores import rejects
@@ -302,3 +303,14 @@ async def open_reader(url: str) -> SqliteReader:
     reader = SqliteReader(path_of(url))
     await reader.open()
     return reader
+
+
+def care_for(url: str) -> Care:
+    """What an operator's commands do to the store at *url*.
+
+    Raises:
+        ValueError: the URL names no file.
+    """
+    from gateway.stores.care.store import StoreCare  # noqa: PLC0415 - a gateway does not load it
+
+    return StoreCare(path_of(url))

@@ -1,0 +1,82 @@
+"""The contract of an operator's care for a store: copies, checks, repairs.
+
+All of it blocks, and runs in the process of a command, mostly beside a gateway that runs.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+Progress = Callable[[str, int, int], None]
+"""Is told what is being done, how much of it is done, and how much there is."""
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """A file of a backup; `last_sequence` is the highest one that was ever given."""
+
+    role: str
+    name: str
+    size: int
+    sha256: str
+    records: int
+    last_sequence: int
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What a restore did to one file. `replaced` is where the former files are.
+
+    `kept` counts records of the former file that were taken over. New records are
+    numbered from `next_sequence`. `note` says what could not be done as usual.
+    """
+
+    role: str
+    path: str
+    records: int
+    kept: int
+    next_sequence: int
+    replaced: str | None
+    note: str | None
+
+
+class Care(Protocol):
+    """What can be done to one store, or to the spool."""
+
+    @property
+    def role(self) -> str:
+        """``store`` or ``spool``."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep every other writer away.
+
+        Raises:
+            StoreError: another process writes it, a gateway for example.
+        """
+
+    def backup(self, folder: Path, progress: Progress) -> Copied:
+        """Write a copy into *folder*, durable and read back, beside whoever writes.
+
+        Raises:
+            StoreError: it cannot be read, or the copy cannot be written.
+            Damaged: it was copied, but a check of the copy found damage.
+        """
+
+    def check(self, folder: Path, copied: Copied, progress: Progress) -> None:
+        """Read a copy in *folder* and compare it with what was noted when it was made.
+
+        Raises:
+            Damaged: it is not the same, or it is not there.
+        """
+
+    def restore(self, folder: Path, copied: Copied, made_at: int, progress: Progress) -> Restored:
+        """Put a copy made at *made_at* microseconds in the place of what is there.
+
+        Must be `exclusive`. What is there is moved to a folder beside it. No sequence
+        that may have been given since the copy is given again.
+
+        Raises:
+            StoreError: the copy cannot be read or written; nothing was replaced.
+            Damaged: the copy is not what was backed up; nothing was replaced.
+        """

@@ -1,0 +1,115 @@
+"""Care for one SQLite file: what a store and a spool have in common."""
+
+import os
+import shutil
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway import files
+from gateway.care import Copied, Progress, Restored
+from gateway.errors import Damaged, StoreError
+from gateway.stores.care.copying import copy, examine
+from gateway.stores.database import lock_writer
+
+
+class Settled(NamedTuple):
+    """Records kept of the former file, the last sequence that may have been given, and a note."""
+
+    kept: int
+    last_sequence: int
+    note: str | None = None
+
+
+class DatabaseCare(ABC):
+    """Care for the file at `path`; see `gateway.care.Care`."""
+
+    role: str
+    counts: str
+    """Selects the number of records and the last sequence that was given."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """As `gateway.care.Care.exclusive`."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = lock_writer(self.path)
+        try:
+            files.hand_over(files.beside(self.path, "-writer"))
+            yield
+        finally:
+            os.close(lock)
+
+    def backup(self, folder: Path, progress: Progress) -> Copied:
+        """As `gateway.care.Care.backup`."""
+        target = folder / f"{self.role}.db"
+        copy(self.path, target, progress)
+        return examine(target, self.role, self.counts, progress)
+
+    def check(self, folder: Path, copied: Copied, progress: Progress) -> None:
+        """As `gateway.care.Care.check`."""
+        path = folder / copied.name
+        try:
+            if files.digest(path, progress) != copied.sha256:
+                raise Damaged(f"{path}: not the file that was backed up")
+        except OSError as error:
+            raise Damaged(f"{path}: {error.strerror}") from error
+
+    def restore(self, folder: Path, copied: Copied, made_at: int, progress: Progress) -> Restored:
+        """As `gateway.care.Care.restore`."""
+        fresh = files.beside(self.path, "-restoring")
+        try:
+            fresh.unlink(missing_ok=True)
+            shutil.copyfile(folder / copied.name, fresh)
+            files.sync(fresh)
+            if files.digest(fresh, progress) != copied.sha256:
+                raise Damaged(f"{fresh}: not the file that was copied")
+            fresh.chmod(0o600)
+            with closing(sqlite3.connect(fresh, isolation_level=None)) as db:
+                settled = self.settle(db, copied, made_at)
+            files.hand_over(fresh)
+            replaced = self._replace(fresh)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        return Restored(
+            role=self.role,
+            path=str(self.path.absolute()),
+            records=copied.records,
+            kept=settled.kept,
+            next_sequence=settled.last_sequence + 1,
+            replaced=str(replaced.absolute()) if replaced else None,
+            note=settled.note,
+        )
+
+    @abstractmethod
+    def settle(self, db: sqlite3.Connection, copied: Copied, made_at: int) -> Settled:
+        """Take over into the restored *db* what must not be lost of the former file."""
+
+    def _replace(self, fresh: Path) -> Path | None:
+        path = self.path
+        aside = None
+        if any(files.beside(path, suffix).exists() for suffix in ("", "-wal")):
+            aside = _new_folder(path, "replaced")
+            # At every moment there is a database at the path: a gateway never starts empty.
+            with suppress(FileNotFoundError):
+                os.link(path, aside / path.name)
+            with suppress(FileNotFoundError):
+                files.beside(path, "-wal").rename(aside / files.beside(path, "-wal").name)
+            files.beside(path, "-shm").unlink(missing_ok=True)
+            files.sync(aside)
+        fresh.replace(path)
+        files.sync(path.parent)
+        return aside
+
+
+def _new_folder(path: Path, name: str) -> Path:
+    """A new folder beside *path*, with today's date and the time."""
+    folder = files.dated(path.parent, f"{name}-{path.stem}-")
+    folder.mkdir(mode=0o700)
+    files.hand_over(folder)
+    return folder
