@@ -21,6 +21,7 @@ test: $(VENV)/dev
 
 test-all: test
 	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 -m "hypothesis and not slow" --hypothesis-profile=thorough
 
 # The tests with the oldest version of each dependency that pyproject.toml allows.
 test-oldest: $(OLDEST)/dev

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import hypothesis
 import pytest
 from click.testing import CliRunner, Result
 
@@ -26,6 +27,15 @@ from gateway.config import resolve
 from gateway.export import cloudevent
 from gateway.store import Selection
 from tests.dialects import config_of
+
+# How long an example takes says nothing here: the machine may be busy.
+for _name, _examples in (("fast", 40), ("thorough", 300)):
+    hypothesis.settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
 
 ROOT = Path(__file__).parent.parent
 APPLICATION_ID = "acme-" + "0123456789" * 6

@@ -1,7 +1,7 @@
 """The decoders accept only what the schemas accept, with the same values."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import Invalid, Unreadable
@@ -10,7 +10,6 @@ from tests.schemas.documents import documents, mutated, written
 
 DECODERS = every_decoder()
 EVERY = pytest.mark.parametrize("name", sorted(DECODERS))
-WITHIN = settings(max_examples=80, suppress_health_check=list(HealthCheck))
 
 
 def test_every_dialect_has_a_decoder_among_those_that_are_found():
@@ -20,7 +19,6 @@ def test_every_dialect_has_a_decoder_among_those_that_are_found():
 
 
 @EVERY
-@WITHIN
 @given(data=st.data())
 def test_a_document_that_is_decoded_fast_is_accepted_by_its_schema_with_the_same_values(name, data):
     decoder = DECODERS[name]
@@ -28,7 +26,6 @@ def test_a_document_that_is_decoded_fast_is_accepted_by_its_schema_with_the_same
 
 
 @EVERY
-@WITHIN
 @given(data=st.data())
 def test_a_damaged_document_is_decoded_fast_only_if_its_schema_accepts_it(name, data):
     decoder = DECODERS[name]

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, fields, missing, validate
 
@@ -305,7 +305,6 @@ VALUES = ODD | st.sampled_from(
 )
 
 
-@settings(max_examples=600, suppress_health_check=list(HealthCheck))
 @given(
     names=st.dictionaries(st.sampled_from(["a", "b", "c"]), attacking_fields(), min_size=1),
     any_of=st.sets(st.sampled_from(["a", "b"])),

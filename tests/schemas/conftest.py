@@ -1,6 +1,0 @@
-"""How long an example takes says nothing here: the machine may be busy."""
-
-from hypothesis import HealthCheck, settings
-
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
