@@ -82,7 +82,17 @@ asyncio.run(main())
         ("memory:", {"memory"}),
         (
             "sqlite:///{folder}/events.db",
-            {"sqlite", "bloom", "keys", "lookup", "reader", "rejects", "aiosqlite"},
+            {
+                "sqlite",
+                "bloom",
+                "keys",
+                "lookup",
+                "reader",
+                "rejects",
+                "schema",
+                "url",
+                "aiosqlite",
+            },
         ),
     ],
 )
@@ -94,5 +104,5 @@ def test_a_gateway_loads_the_store_that_it_uses_and_no_other(tmp_path, url, load
         text=True,
         check=True,
     )
-    always = {"database", "documents", "executor", "spool"}
+    always = {"database", "documents", "executor", "claim", "spool"}
     assert always | loaded == {name.removeprefix("gateway.stores.") for name in done.stdout.split()}

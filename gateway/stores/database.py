@@ -7,16 +7,16 @@ reasons: the writer keeps in memory what is in the file, and SQLite before 3.51.
 corrupt a WAL that two connections checkpoint at the same time.
 """
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
 from gateway.errors import StoreError
+from gateway.stores.claim import Claim
 from gateway.stores.executor import SerialExecutor
 
 T = TypeVar("T")
@@ -50,10 +50,10 @@ class Database:
 
     def __init__(self, path: Path, engine: Engine = ENGINE) -> None:
         self._path = path
+        self.claim = Claim(path)
         self._connect = engine.connect
         self._executor = engine.executor(f"sqlite {path.name}")
         self._connection: sqlite3.Connection | None = None
-        self._lock: int | None = None
 
     async def open(self, migrations: Sequence[str], page_size: int) -> None:
         """Open the file; on failure it is closed again. For the rest see `open_database`."""
@@ -77,17 +77,26 @@ class Database:
         except (sqlite3.Error, UnicodeError, MemoryError) as error:
             raise StoreError(f"{type(error).__name__}: {error}") from error
 
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run *work* in a transaction, unless the files were removed or replaced.
+
+        Raises:
+            StoreError: as for `run`, or a file is lost.
+        """
+
+        def checked(connection: sqlite3.Connection) -> T:
+            self.claim.check()
+            return in_transaction(connection, lambda: work(connection))
+
+        return await self.run(checked)
+
     async def close(self) -> None:
         """Do what was asked before, close the file, then let others write. Safe to call twice."""
         await self._executor.close(self._release)
 
     def _open(self, migrations: Sequence[str], page_size: int) -> None:
         path = self._path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{path.parent}: {error.strerror}") from error
-        self._lock = lock_writer(path)
+        self.claim.take()
         try:
             self._connection = connection = self._connect(
                 uri_of(path, "rwc"), uri=True, timeout=BUSY_SECONDS, isolation_level=None
@@ -101,13 +110,15 @@ class Database:
 
     def _release(self) -> None:
         connection, self._connection = self._connection, None
-        lock, self._lock = self._lock, None
         try:
             if connection is not None:
+                # Closing alone leaves the WAL as it is while anybody else has the file open.
+                with suppress(sqlite3.Error):
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 connection.close()
+                self.claim.report_wal()
         finally:
-            if lock is not None:
-                os.close(lock)
+            self.claim.release()
 
 
 async def open_database(
@@ -129,27 +140,6 @@ async def open_database(
 def uri_of(path: Path, mode: str) -> str:
     """The URI that opens *path* in *mode*: ``ro``, ``rwc``."""
     return f"file:{quote(str(path.absolute()))}?mode={mode}"
-
-
-def lock_writer(path: Path) -> int:
-    """Take the right to write *path*; it ends with the descriptor, and so with the process.
-
-    Raises:
-        StoreError: another process has it, or the lock file cannot be made.
-    """
-    # A file beside it: closing a descriptor of the database itself would drop SQLite's own locks.
-    lock = path.with_name(f"{path.name}-writer")
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"{lock}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        why = "in use by another process" if isinstance(error, BlockingIOError) else error.strerror
-        raise StoreError(f"{path}: {why}") from error
-    return descriptor
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:

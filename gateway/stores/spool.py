@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Outcome
-from gateway.stores.database import ENGINE, Database, Engine, in_transaction, open_database
+from gateway.stores.database import ENGINE, Database, Engine, open_database
 
 _SCHEMA = """
 CREATE TABLE spooled (
@@ -74,7 +74,7 @@ class Spool:
         """
         if self.depth + len(records) > self._max_events:
             raise StoreError("The spool is full.")
-        outcomes = await self._database.run(lambda db: _append(db, records))
+        outcomes = await self._database.write(lambda db: _append(db, records))
         for record, outcome in zip(records, outcomes, strict=True):
             if outcome is Outcome.QUEUED:
                 self.depth += 1
@@ -109,9 +109,7 @@ class Spool:
 
     async def drop(self, piece: Piece) -> None:
         """Forget the records of *piece*, the oldest ones: the store has them."""
-        await self._database.run(
-            lambda db: in_transaction(db, lambda: db.execute(_DROP, (piece.last,)))
-        )
+        await self._database.write(lambda db: db.execute(_DROP, (piece.last,)))
         self.depth -= len(piece.records)
         self._identities.difference_update(record.identity for record in piece.records)
         if not self.depth:
@@ -121,9 +119,7 @@ class Spool:
         """Return if an event could be queued now, else raise StoreError."""
         if self.depth >= self._max_events:
             raise StoreError("The spool is full.")
-        await self._database.run(
-            lambda db: in_transaction(db, lambda: db.execute("UPDATE probe SET count = count + 1"))
-        )
+        await self._database.write(lambda db: db.execute("UPDATE probe SET count = count + 1"))
 
     async def close(self) -> None:
         """Close the file; what is left waits for the next start."""
@@ -131,15 +127,12 @@ class Spool:
 
 
 def _append(db: sqlite3.Connection, records: Sequence[EventRecord]) -> list[Outcome]:
-    def work() -> list[Outcome]:
-        return [
-            Outcome.QUEUED
-            if db.execute(_APPEND, (record.identity, _ENCODE(_with_key(record)))).rowcount
-            else Outcome.DUPLICATE
-            for record in records
-        ]
-
-    return in_transaction(db, work)
+    return [
+        Outcome.QUEUED
+        if db.execute(_APPEND, (record.identity, _ENCODE(_with_key(record)))).rowcount
+        else Outcome.DUPLICATE
+        for record in records
+    ]
 
 
 def _with_key(record: EventRecord) -> EventRecord:

@@ -4,11 +4,13 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from gateway.care import Care
+from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.store import Selection, StoredDocument
 from gateway.stores import rejects
@@ -24,6 +26,12 @@ from gateway.stores.database import (
 from gateway.stores.keys import KeyIndex
 from gateway.stores.lookup import Lookup
 from gateway.stores.reader import SqliteReader
+from gateway.stores.schema import migrations
+from gateway.stores.url import files_of, path_of
+
+__all__ = ["SqliteStore", "care_for", "files_of", "open_reader", "open_store"]
+
+log = structlog.get_logger()
 
 _COLUMNS = 10
 _APPEND = insert_statements(
@@ -34,16 +42,8 @@ _STREAMS = "SELECT dialect, tenant, kind, id FROM stream"
 _NEW_STREAM = "INSERT INTO stream (dialect, tenant, kind) VALUES (?, ?, ?)"
 _LAST = "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT seq FROM trimmed))"
 _KEPT = "SELECT id, key FROM event WHERE seq > ?"
-_PREFIX = "sqlite:///"
 _LARGEST_GROUP = 300_000
 """More records than one transaction holds: the largest batch has 250,000 elements."""
-
-
-def migrations() -> list[str]:
-    """The numbered scripts, oldest first."""
-    folder = resources.files("gateway.stores") / "migrations"
-    scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(folder / name).read_text() for name in scripts]
 
 
 class SqliteStore:
@@ -68,6 +68,7 @@ class SqliteStore:
         self._max_rejected = max_rejected
         # The keys and the last sequence of a commit that the index has not followed yet.
         self._uncounted: tuple[Sequence[bytes], int] | None = None
+        self._conflict = ""
         self._streams: dict[tuple[str, str, str], int] = {}
         self._closing: asyncio.Task[None] | None = None
         self._attempted_from = max(0, last - _LARGEST_GROUP)
@@ -86,6 +87,9 @@ class SqliteStore:
         return await self._database.run(lambda db: self._append(db, records))
 
     def _append(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        if self._conflict:
+            raise StoreError(self._conflict, nothing_kept=True)
+        self._database.claim.check()
         self._catch_up()
         self._attempted_from = self._last
         streams = self._streams
@@ -134,18 +138,30 @@ class SqliteStore:
 
         def work() -> None:
             nonlocal evicted
-            insert_many(db, _APPEND, values, _COLUMNS)
+            try:
+                insert_many(db, _APPEND, values, _COLUMNS)
+            except sqlite3.IntegrityError:
+                self._look_for_another_writer(db)
+                raise
             if rejected:
                 evicted = rejects.keep(db, rejected, self._max_rejected)
             self._keys.write(db, len(keys))
 
         in_transaction(db, work)
-        # The events are durable: whoever heard of a failure now would send them again. What
-        # fails here, for want of memory, is done again before the next append.
+        # Durable: a failure told now would have them sent again. What fails is done again later.
         self._uncounted = uncounted
         with suppress(Exception):
             self._catch_up()
             self.evicted += evicted
+
+    def _look_for_another_writer(self, db: sqlite3.Connection) -> None:
+        [(last,)] = db.execute(_LAST)
+        if last > self._last:
+            self._conflict = (
+                f"{self._path}: another process has written event {last}; restart alone."
+            )
+            log.error("store_has_another_writer", error=self._conflict)
+            raise StoreError(self._conflict, nothing_kept=True)
 
     def _catch_up(self) -> None:
         if self._uncounted is not None:
@@ -209,10 +225,7 @@ class SqliteStore:
         )
 
     async def probe(self) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            in_transaction(db, lambda: db.execute("UPDATE probe SET count = count + 1"))
-
-        await self._database.run(work)
+        await self._database.write(lambda db: db.execute("UPDATE probe SET count = count + 1"))
 
     async def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
         # A separate connection: documents do not wait for a long read.
@@ -228,13 +241,9 @@ class SqliteStore:
 
     async def put(self, dialect: str, tenant: str, name: str, body: str, now: int) -> None:
         row = (dialect, tenant, name, body, now)
-
-        def work(db: sqlite3.Connection) -> None:
-            in_transaction(
-                db, lambda: db.execute("REPLACE INTO document VALUES (?, ?, ?, ?, ?)", row)
-            )
-
-        await self._database.run(work)
+        await self._database.write(
+            lambda db: db.execute("REPLACE INTO document VALUES (?, ?, ?, ?, ?)", row)
+        )
 
     async def names(self, dialect: str, prefix: str) -> Sequence[tuple[str, str]]:
         return await self._reader.names(dialect, prefix)
@@ -254,22 +263,6 @@ class SqliteStore:
         finally:
             # Last: only a connection that writes empties the WAL, once no other is open.
             await self._database.close()
-
-
-def path_of(url: str) -> Path:
-    """The file that ``sqlite:///relative.db`` or ``sqlite:////absolute.db`` names.
-
-    Raises:
-        ValueError: the URL has another form.
-    """
-    if not url.startswith(_PREFIX) or url == _PREFIX:
-        raise ValueError("Expected sqlite:///FILE, or sqlite:////FILE for an absolute path.")
-    return Path(url[len(_PREFIX) :])
-
-
-def files_of(url: str) -> Sequence[Path]:
-    """As `gateway.stores.StoreType.files_of`."""
-    return [path_of(url)]
 
 
 async def open_store(url: str, max_rejected: int, *, engine: Engine = ENGINE) -> SqliteStore:

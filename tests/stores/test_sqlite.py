@@ -13,7 +13,9 @@ import pytest
 from gateway.errors import StoreError
 from gateway.record import Outcome, key_of
 from gateway.store import StoredDocument
-from gateway.stores.sqlite import migrations, open_reader, open_store, path_of
+from gateway.stores.schema import migrations
+from gateway.stores.sqlite import open_reader, open_store
+from gateway.stores.url import path_of
 from tests.conftest import ROOT
 from tests.records import (
     NOW,

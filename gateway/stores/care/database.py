@@ -13,7 +13,7 @@ from gateway import files
 from gateway.care import Copied, Progress, Restored
 from gateway.errors import Damaged, StoreError
 from gateway.stores.care.copying import copy, examine
-from gateway.stores.database import lock_writer
+from gateway.stores.claim import Claim
 
 
 class Settled(NamedTuple):
@@ -37,13 +37,13 @@ class DatabaseCare(ABC):
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """As `gateway.care.Care.exclusive`."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = lock_writer(self.path)
+        claim = Claim(self.path)
         try:
-            files.hand_over(files.beside(self.path, "-writer"))
+            claim.exclude()
+            files.hand_over(claim.lock_file)
             yield
         finally:
-            os.close(lock)
+            claim.release()
 
     def backup(self, folder: Path, progress: Progress) -> Copied:
         """As `gateway.care.Care.backup`."""
