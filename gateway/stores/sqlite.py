@@ -42,6 +42,8 @@ _STREAMS = "SELECT dialect, tenant, kind, id FROM stream"
 _NEW_STREAM = "INSERT INTO stream (dialect, tenant, kind) VALUES (?, ?, ?)"
 _LAST = "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT seq FROM trimmed))"
 _KEPT = "SELECT id, key FROM event WHERE seq > ?"
+_WARM_RETRY = 1.0
+"""Seconds after which the filters are filled on, when the file could not be read."""
 _LARGEST_GROUP = 300_000
 """More records than one transaction holds: the largest batch has 250,000 elements."""
 
@@ -77,7 +79,11 @@ class SqliteStore:
 
     async def _warm(self) -> None:
         while self._keys.cold:
-            await self._database.run(self._warm_some)
+            try:
+                await self._database.run(self._warm_some)
+            except StoreError as error:
+                log.warning("key_filter_waits", error=str(error))
+                await asyncio.sleep(_WARM_RETRY)
 
     def _warm_some(self, db: sqlite3.Connection) -> None:
         # The index may have been replaced since this was asked for.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import gateway.stores.sqlite
 from gateway.errors import StoreError
 from gateway.record import Outcome, key_of
 from gateway.stores import bloom, keys
@@ -322,3 +323,20 @@ async def test_what_fails_after_the_commit_is_made_good_and_nobody_hears_of_it(
             assert [DUPLICATE] * 5 == list(await store.append(group))
         assert 500 == len({one.key for one in await stored(store)}) == len(await stored(store))
         assert 500 >= sum(runs(path).values()) > 300
+
+
+async def test_the_filter_goes_on_filling_after_the_file_could_not_be_read(tmp_path, monkeypatch):
+    path = tmp_path / "events.db"
+    everything = await filled(path)
+    warm, failures = keys.KeyIndex.warm, iter([sqlite3.OperationalError("disk I/O error")] * 2)
+
+    def failing(self, db):
+        if error := next(failures, None):
+            raise error
+        warm(self, db)
+
+    monkeypatch.setattr(keys.KeyIndex, "warm", failing)
+    monkeypatch.setattr(gateway.stores.sqlite, "_WARM_RETRY", 0.01)
+    async with closing(await opened(path)) as store:
+        await eventually(lambda: not store._keys.cold)
+        assert everything == await store.known(everything)
