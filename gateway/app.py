@@ -12,14 +12,16 @@ from aiohttp import web
 from gateway.adapter import HasFolders, Provisions
 from gateway.adapters import ADAPTERS
 from gateway.auth import Keyring
-from gateway.checks import AdapterClasses, spool_path, tenants_of
+from gateway.checks import AdapterClasses, control_path, spool_path, tenants_of
 from gateway.config import Settings
 from gateway.errors import StoreError
 from gateway.intake.assembly import Bounds, assemble
 from gateway.intake.redact import Redactor, Rules
+from gateway.ops.control import Command, ControlServer
 from gateway.ops.listener import ops_app
 from gateway.ops.metrics import Metrics
 from gateway.ops.notify import notify
+from gateway.store import Rotates
 from gateway.stores import open_store
 from gateway.stores.documents import FolderDocuments
 from gateway.stores.spool import open_spool
@@ -96,6 +98,7 @@ class Gateway:
         lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
         self._stack.push_async_callback(_cancel, lag)
         await self._receive()
+        await self._take_commands()
         await self._listen()
 
     async def _receive(self) -> None:
@@ -114,6 +117,17 @@ class Gateway:
             on_invalid=self._settings.ingest.on_invalid,
             body_timeout=self._settings.server.body_timeout,
         )
+
+    async def _take_commands(self) -> None:
+        store, path = self._store, control_path(self._settings)
+        commands: dict[str, Command] = {}
+        if isinstance(store, Rotates):
+            rotate = store.rotate
+            commands["rotate"] = lambda _, progress: rotate(progress)
+        if path is not None:
+            control = ControlServer(path, commands)
+            self._stack.push_async_callback(control.close)
+            await control.start()
 
     def _folders(self) -> dict[tuple[str, str], Path]:
         return {

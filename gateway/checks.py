@@ -96,6 +96,14 @@ def spool_path(settings: Settings) -> Path:
     return Path(path) if path else folder_of(settings.store.url) / "spool.db"
 
 
+def control_path(settings: Settings) -> Path | None:
+    """The socket for commands: as configured, else beside the store's file, if it has one."""
+    if settings.ops.control:
+        return Path(settings.ops.control)
+    found = files_of(settings.store.url)
+    return found[0].with_name(f"{found[0].name}-control") if found else None
+
+
 def tenants_of(table: Table) -> list[TenantTable]:
     """The tenants that a dialect's table configures, whatever that dialect calls them."""
     options = [getattr(table, field.name) for field in fields(table)]

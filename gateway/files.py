@@ -52,7 +52,7 @@ def digest(path: Path, progress: Callable[[str, int, int], None]) -> str:
 def dated(folder: Path, prefix: str = "", suffix: str = "") -> Path:
     """A path in *folder* that is not in use, named after the time."""
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
-    names = itertools.chain([stamp], (f"{stamp}-{number}" for number in itertools.count(2)))
+    names = itertools.chain([stamp], (f"{stamp}_{number}" for number in itertools.count(2)))
     return next(path for name in names if not (path := folder / f"{prefix}{name}{suffix}").exists())
 
 

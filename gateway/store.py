@@ -1,10 +1,11 @@
 """The contract of a store; the contract tests check every store against it."""
 
 from collections.abc import AsyncGenerator, Collection, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from gateway.care import Progress
 from gateway.record import EventRecord, Outcome
 
 
@@ -105,3 +106,24 @@ class Store(Appender, Documents, Reader, Protocol):
 
     async def probe(self) -> None:
         """Return if a write would succeed now, else raise StoreError."""
+
+
+class Rotated(msgspec.Struct, frozen=True):
+    """Where the old store is, and the first sequence of the new one."""
+
+    sealed: str
+    next_sequence: int
+
+
+@runtime_checkable
+class Rotates(Protocol):
+    """A store that can go on with an empty one in its place."""
+
+    async def rotate(self, progress: Progress) -> Rotated:
+        """Seal the store, which stays readable, and begin a new one; appends wait meanwhile.
+
+        The new store has all documents, knows the keys of the old one, and goes on with
+        its sequences. The quarantine begins anew.
+
+        Raises StoreError; the store then goes on as it was.
+        """

@@ -65,9 +65,14 @@ class Server(Table):
 
 
 class Ops(Table):
-    """The operator's listener: /livez, /readyz, /metrics."""
+    """The operator's listener: /livez, /readyz, /metrics; and the socket for commands."""
 
     listen: str = option(Address(), "Where operators and probes connect.", default="127.0.0.1:8081")
+    control: str | None = option(
+        fields.String(),
+        "A Unix socket for commands to the running gateway; by default beside the store.",
+        default=None,
+    )
 
 
 class Store(Table):

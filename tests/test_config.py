@@ -106,7 +106,7 @@ def test_an_unknown_option_is_reported_with_the_nearest_one(changes, path, neare
 
 
 def test_an_unknown_option_unlike_all_others_lists_the_known_ones():
-    assert "Unknown option; known options: listen." == faults({"ops": {"qqq": 1}})["ops.qqq"]
+    assert "Unknown option; known options: level." == faults({"log": {"qqq": 1}})["log.qqq"]
 
 
 def test_every_problem_is_reported_at_once():

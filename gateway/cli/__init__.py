@@ -13,6 +13,7 @@ from gateway.cli.backup import backup
 from gateway.cli.check import check
 from gateway.cli.export import export
 from gateway.cli.restore import restore
+from gateway.cli.rotate import rotate
 from gateway.cli.serve import serve
 from gateway.cli.token import token
 
@@ -23,5 +24,5 @@ def main() -> None:
     """One gateway for events in the dialects of Moesif, Logspace and tenant/device clients."""
 
 
-for _command in (serve, check, token, export, backup, restore):
+for _command in (serve, check, token, export, backup, restore, rotate):
     main.add_command(_command)

@@ -1,7 +1,8 @@
 """What the commands share: exit statuses, the configuration, words for the operator."""
 
+import asyncio
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +12,12 @@ import click
 import msgspec
 
 from gateway.care import Care, Progress
-from gateway.checks import dialects, find_problems, spool_path, validate
+from gateway.checks import control_path, dialects, find_problems, spool_path, validate
 from gateway.config import Settings, read
 from gateway.errors import ConfigError, Damaged, StoreError
-from gateway.stores import care_for, care_for_spool
+from gateway.ops.control import NotRunning, ask
+from gateway.store import Store
+from gateway.stores import care_for, care_for_spool, files_of, open_store
 
 DAMAGED = 65
 UNAVAILABLE = 69
@@ -76,6 +79,41 @@ def care_of_all(settings: Settings) -> Sequence[Care]:
         StoreError: nothing outside the gateway can touch the store.
     """
     return care_for_spool(spool_path(settings)), care_for(settings.store.url)
+
+
+def command_writer(
+    settings: Settings,
+    command: str,
+    arguments: Mapping[str, object],
+    alone: Callable[[Store, Progress], Awaitable[object]],
+) -> Any:  # Any: the result, as JSON has it
+    """Let the running gateway do *command*; where none runs, open the store and do *alone*.
+
+    Raises:
+        StoreError: it could not be done.
+    """
+    path = control_path(settings)
+    with progress_bars() as progress:
+        try:
+            if path is None:
+                raise NotRunning
+            return ask(path, command, arguments, progress)
+        except NotRunning:
+            return msgspec.to_builtins(asyncio.run(_alone(settings, alone, progress)))
+
+
+async def _alone(
+    settings: Settings, work: Callable[[Store, Progress], Awaitable[object]], progress: Progress
+) -> object:
+    url = settings.store.url
+    for path in files_of(url):
+        if not path.exists():
+            raise StoreError(f"{path}: there is no store")
+    store = await open_store(url, settings.quarantine.max_records)
+    try:
+        return await work(store, progress)
+    finally:
+        await store.close()
 
 
 def show(result: object, words: str) -> None:

@@ -38,6 +38,7 @@ class Timestamp(click.ParamType[int]):
 
 @click.command()
 @config_option
+@click.option("--store", "url", help="Another store, a sealed one for example, by its URL.")
 @click.option("--dialect", type=click.Choice(sorted(dialects())), help="Only this dialect.")
 @click.option("--tenant", help="Only this tenant.")
 @click.option("--kind", help=f"Only this kind; {Kind.REJECTED} shows the quarantine.")
@@ -51,14 +52,16 @@ class Timestamp(click.ParamType[int]):
     help="Only what follows this sequence.",
 )
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N records.")
-def export(path: Path, **wanted: Any) -> None:  # Any: the options above, by name
+def export(path: Path, url: str | None, **wanted: Any) -> None:  # Any: the options above, by name
     """Write stored records as CloudEvents 1.0, one JSON object a line.
 
     Reads the store beside a gateway that runs.
     """
     settings = read_settings(path)
     try:
-        asyncio.run(_export(settings.store.url, Selection(**wanted)))
+        asyncio.run(_export(url or settings.store.url, Selection(**wanted)))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--store") from None
     except StoreError as error:
         fail(str(error), UNAVAILABLE)
     except OSError as error:

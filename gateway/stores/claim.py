@@ -3,6 +3,7 @@
 import fcntl
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -75,6 +76,19 @@ class Claim:
         self._wal_inode = self._wal_inode or wal.st_ino
         if wal.st_ino != self._wal_inode:
             raise self._lost(self.wal, "replaced by another file")
+
+    def exchange(self, swap: Callable[[], object]) -> None:
+        """Let *swap* put another file in the place of this one, to which no connection is open.
+
+        Raises:
+            StoreError: there is no such file afterwards, or another process has it.
+        """
+        os.close(self._descriptors.pop())
+        self._wal_inode, self._size = None, 0
+        try:
+            swap()
+        finally:
+            self._lock(self.path, 0)
 
     def report_wal(self) -> None:
         """Log that the WAL holds events, as when somebody reads while the gateway stops."""

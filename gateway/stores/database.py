@@ -73,7 +73,7 @@ class Database:
         if self._executor.closed or self._connection is None:
             raise StoreError(f"{self._path}: closed")
         try:
-            return await self._executor.run(work, self._connection)
+            return await self._executor.run(self._run, work)
         except (sqlite3.Error, UnicodeError, MemoryError) as error:
             raise StoreError(f"{type(error).__name__}: {error}") from error
 
@@ -90,6 +90,35 @@ class Database:
 
         return await self.run(checked)
 
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._connection is None:
+            raise StoreError(f"{self._path}: closed")
+        return work(self._connection)
+
+    async def exchange(
+        self,
+        before: Callable[[sqlite3.Connection], object],
+        swap: Callable[[], object],
+        after: Callable[[sqlite3.Connection], object],
+    ) -> None:
+        """Put another file in the place of this one, while no other work runs.
+
+        *before* has the last word with the old file, *swap* replaces it, *after* has the
+        first word with the new one. If *before* raises, nothing is replaced.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            before(connection)
+            self._connection = None
+            connection.close()
+            try:
+                self.claim.exchange(swap)
+            finally:
+                self._connection = self._connected()
+            after(self._connection)
+
+        await self.run(work)
+
     async def close(self) -> None:
         """Do what was asked before, close the file, then let others write. Safe to call twice."""
         await self._executor.close(self._release)
@@ -98,15 +127,20 @@ class Database:
         path = self._path
         self.claim.take()
         try:
-            self._connection = connection = self._connect(
-                uri_of(path, "rwc"), uri=True, timeout=BUSY_SECONDS, isolation_level=None
-            )
-            connection.execute(f"PRAGMA page_size={page_size:d}")
-            for pragma in _PRAGMAS:
-                connection.execute(pragma)
+            self._connection = connection = self._connected(page_size)
             _migrate(connection, path, migrations)
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
+
+    def _connected(self, page_size: int | None = None) -> sqlite3.Connection:
+        connection = self._connect(
+            uri_of(self._path, "rwc"), uri=True, timeout=BUSY_SECONDS, isolation_level=None
+        )
+        if page_size is not None:
+            connection.execute(f"PRAGMA page_size={page_size:d}")
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+        return connection
 
     def _release(self) -> None:
         connection, self._connection = self._connection, None

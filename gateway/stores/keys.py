@@ -252,6 +252,15 @@ class KeyIndex:
             self._warmed_to = 0
 
 
+def add_run(db: sqlite3.Connection, run: int, keys: Sequence[bytes], last_seq: int) -> None:
+    """Write *keys*, `RUN_KEYS` at most, of events up to *last_seq*, as the run of that number."""
+    piece = _Piece()
+    piece.add(keys)
+    rows = [(run, bucket, b"".join(piece.buckets[bucket])) for bucket in range(_BUCKETS)]
+    db.executemany(_ADD, rows)
+    db.execute(_SEAL, (run, last_seq))
+
+
 def _split_if_large(db: sqlite3.Connection, run: int, last_seq: int) -> None:
     """Rewrite a run of more than the designed size as several: filters tell it badly."""
     [(sample,)] = db.execute(_SIZE, (run, _SAMPLE))

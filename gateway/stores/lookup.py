@@ -1,7 +1,9 @@
 """A connection that only asks: the one that writes may be waiting for a lock."""
 
+import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +21,7 @@ class Lookup:
         self._connect = engine.connect
         self._executor = engine.executor(f"sqlite {path.name} lookup")
         self._connection: sqlite3.Connection | None = None
+        self._pause: asyncio.Event | None = None
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run *work* on the connection's thread.
@@ -28,6 +31,8 @@ class Lookup:
         """
         if self._executor.closed:
             raise StoreError(f"{self._path}: closed")
+        if self._pause is not None:
+            await self._pause.wait()
         try:
             return await self._executor.run(self._run, work)
         except sqlite3.Error as error:
@@ -37,6 +42,17 @@ class Lookup:
         if self._connection is None:
             self._connection = self._connect(uri_of(self._path, "ro"), uri=True, timeout=0)
         return work(self._connection)
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Keep the file closed; whoever asks meanwhile waits."""
+        self._pause = pause = asyncio.Event()
+        try:
+            await self._executor.run(self._release)
+            yield
+        finally:
+            self._pause = None
+            pause.set()
 
     async def close(self) -> None:
         """Close the connection and end its thread. Safe to call twice."""

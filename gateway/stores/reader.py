@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,15 @@ class SqliteReader:
         """As `gateway.store.Documents.names`."""
         rows = await self._rows(_NAMES, (dialect, len(prefix), prefix))
         return [(tenant, name) for tenant, name in rows]
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Keep the file closed; whoever reads meanwhile waits."""
+        async with self._opening:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                await connection.close()
+            yield
 
     async def close(self) -> None:
         """Close the connection and end its thread. Safe to call twice."""

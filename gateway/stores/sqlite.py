@@ -9,10 +9,10 @@ from typing import Any
 
 import structlog
 
-from gateway.care import Care
+from gateway.care import Care, Progress
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
-from gateway.store import Selection, StoredDocument
+from gateway.store import Rotated, Selection, StoredDocument
 from gateway.stores import rejects
 from gateway.stores.database import (
     ENGINE,
@@ -75,6 +75,8 @@ class SqliteStore:
         self._closing: asyncio.Task[None] | None = None
         self._attempted_from = max(0, last - _LARGEST_GROUP)
         self._own: set[bytes] = set()
+        # Ids and keys of the last transaction, if the store was rotated after it.
+        self._rotated: list[tuple[bytes, bytes | None]] = []
         self._warming = asyncio.create_task(self._warm(), name="key-filter")
 
     async def _warm(self) -> None:
@@ -98,6 +100,7 @@ class SqliteStore:
         self._database.claim.check()
         self._catch_up()
         self._attempted_from = self._last
+        self._rotated = []
         streams = self._streams
         try:
             numbers = [streams[r.dialect, r.tenant, r.kind] for r in records]
@@ -220,7 +223,8 @@ class SqliteStore:
         if last > self._last:
             # The transaction became durable although its COMMIT failed.
             self._last, self._keys, self._uncounted = last, KeyIndex(db, self._keys), None
-        kept = [row for row in db.execute(_KEPT, (self._attempted_from,)) if row[0] in ids]
+        found = [*self._rotated, *db.execute(_KEPT, (self._attempted_from,))]
+        kept = [row for row in found if row[0] in ids]
         self._own = {record_id for record_id, _ in kept}
         self._keys.remember([record_id for record_id, key in kept if key is None])
 
@@ -253,6 +257,32 @@ class SqliteStore:
 
     async def names(self, dialect: str, prefix: str) -> Sequence[tuple[str, str]]:
         return await self._reader.names(dialect, prefix)
+
+    async def rotate(self, progress: Progress) -> Rotated:
+        """As `gateway.store.Rotates.rotate`."""
+        from gateway.stores.care.rotating import Rotation  # noqa: PLC0415 - loaded when needed
+
+        rotation = Rotation(self._database.claim.path, migrations())
+        await asyncio.to_thread(rotation.prepare, progress)
+
+        def finish(db: sqlite3.Connection) -> None:
+            self._catch_up()
+            rotated = db.execute(_KEPT, (self._attempted_from,)).fetchall()
+            rotation.finish(db, self._last, max(0, self._last - _LARGEST_GROUP))
+            self._rotated = rotated
+
+        def begin(db: sqlite3.Connection) -> None:
+            self._keys = KeyIndex(db, self._keys)
+            self._streams = {}
+
+        # The thread goes on if whoever waits is cancelled: let it finish before others open files.
+        async with self._lookup.paused(), self._reader.paused():
+            exchange = asyncio.ensure_future(self._database.exchange(finish, rotation.swap, begin))
+            await asyncio.wait([exchange])
+            await exchange
+        if self._warming.done():
+            self._warming = asyncio.create_task(self._warm(), name="key-filter")
+        return Rotated(str(rotation.sealed.absolute()), self._last + 1)
 
     async def close(self) -> None:
         # A separate task: a cancelled caller does not change the order of closing.

@@ -32,7 +32,8 @@ class DatabaseCare(ABC):
     """Selects the number of records and the last sequence that was given."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        # A link stays one: what it leads to is replaced.
+        self.path = Path(os.path.realpath(path))
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
