@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+from contextlib import closing as closed
 
 import pytest
 
@@ -73,9 +74,8 @@ async def test_a_restore_brings_the_events_of_the_backup_back_and_moves_the_othe
     spool, store = site.run("restore", made["folder"])
 
     assert [(1, "a"), (2, "b")] == site.exported()
-    aside = sqlite3.connect(f"{store['replaced']}/events.db")
-    assert [(3,)] == aside.execute("SELECT count(*) FROM event").fetchall()
-    aside.close()
+    with closed(sqlite3.connect(f"{store['replaced']}/events.db")) as aside:
+        assert [(3,)] == aside.execute("SELECT count(*) FROM event").fetchall()
     assert "spool" == spool["role"]
 
 
@@ -116,7 +116,7 @@ async def test_a_restore_keeps_the_events_that_wait_in_the_spool(site):
     spool, _ = site.run("restore", made["folder"])
 
     assert 1 == spool["kept"]
-    with sqlite3.connect(site.spool) as db:
+    with closed(sqlite3.connect(site.spool)) as db:
         assert [(2,)] == db.execute("SELECT count(*) FROM spooled").fetchall()
 
 
