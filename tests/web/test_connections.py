@@ -5,6 +5,7 @@ import json
 import socket
 import struct
 import time
+from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -71,6 +72,16 @@ async def test_others_are_answered_while_one_client_never_stops_asking(gateway):
     assert answered
 
 
+async def test_a_client_with_one_request_does_not_wait_for_another_clients_queue(gateway):
+    async with connected(gateway) as queueing, connected(gateway) as other:
+        await asyncio.gather(queueing.say(PROBE * 400), other.say(PROBE))
+        one = (await other.hear()).headers["x-request-id"]
+        first = (await queueing.hear()).headers["x-request-id"]
+
+    # Ids are given in the order in which requests are handled.
+    assert int(one, 16) - int(first, 16) < 10
+
+
 def test_a_client_that_does_not_read_is_not_served_without_bound(process):
     process.start()
     with dial(process.url) as line:
@@ -99,6 +110,19 @@ def test_a_client_that_does_not_read_is_closed_after_the_write_timeout(process):
     ]
 
 
+async def test_a_client_that_reads_late_but_in_time_stays_connected(running):
+    async with running({"server": {"write_timeout": 1}}) as gateway:
+        reader, writer = await asyncio.open_connection(*gateway.gateway.address)
+        writer.write(LONG * 1500)
+        await asyncio.sleep(0.3)  # by then the gateway waits for the client to read
+        for _ in range(1500):
+            await reader.readuntil(b"HTTP/1.1 403")
+        await asyncio.sleep(1.2)
+        writer.write(PROBE)
+        await asyncio.wait_for(reader.readuntil(b"HTTP/1.1 200"), 10)
+        writer.close()
+
+
 def test_clients_that_reset_while_they_are_answered_leave_nothing_in_the_log(process):
     process.start()
     for reads in range(20):
@@ -113,6 +137,20 @@ def test_clients_that_reset_while_they_are_answered_leave_nothing_in_the_log(pro
     log = process.log.read_text()
     assert "exception" not in log
     assert {"info"} == {json.loads(line)["level"] for line in log.splitlines()}
+
+
+async def test_each_answer_has_the_time_at_which_it_was_given(gateway):
+    dates = []
+    async with connected(gateway) as line:
+        for wait in (0, 1.1):
+            await asyncio.sleep(wait)
+            earliest = int(time.time())
+            await line.say(PROBE)
+            given = parsedate_to_datetime((await line.hear()).headers["date"])
+            dates.append(given)
+            assert earliest <= given.timestamp() <= time.time()
+
+    assert dates[0] < dates[1]
 
 
 async def test_an_idle_connection_is_closed_after_the_keepalive_timeout(running):
