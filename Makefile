@@ -11,7 +11,7 @@ OLDEST := $(VENV)-oldest
 CONFIG ?= config.example.toml
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve test test-all test-oldest check bench clean
+.PHONY: serve test test-all test-oldest simulate check bench clean
 
 serve: $(VENV)/run
 	$(BIN)/gateway serve --config $(CONFIG)
@@ -26,6 +26,12 @@ test-all: test
 # The tests with the oldest version of each dependency that pyproject.toml allows.
 test-oldest: $(OLDEST)/dev
 	$(OLDEST)/bin/pytest -n 2 -m "not slow"
+
+# Histories of the real intake, spool and store under simulated faults: make simulate SEEDS=1000
+SEEDS ?= 300
+FIRST ?= 0
+simulate: $(VENV)/dev
+	SIMULATE_SEEDS=$(SEEDS) SIMULATE_FIRST=$(FIRST) $(BIN)/pytest -q -n 2 tests/simulator -k every_history
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

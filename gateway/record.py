@@ -37,6 +37,14 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False):
         """What makes two records the same event everywhere: the key, or else the id."""
         return self.id if self.key is None else self.key
 
+    def with_key(self) -> "EventRecord":
+        """The record with its identity for a key, so that a second copy of it is recognised.
+
+        A copy that is kept in two places needs that: in the spool, and in the store
+        that the spool drains to.
+        """
+        return self if self.key is not None else msgspec.structs.replace(self, key=self.id)
+
 
 class Kind:
     """The kinds of record that the gateway itself creates; the others belong to the dialects."""

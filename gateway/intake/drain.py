@@ -66,6 +66,10 @@ class Drain:
 
     async def _move(self) -> None:
         piece = await self._spool.peek(MAX_RECORDS, MAX_BYTES)
+        if not piece.records:
+            # A piece was dropped although its COMMIT failed.
+            await self._spool.reconcile(())
+            return
         try:
             outcomes = await self._to_store.append_in_background(piece.records)
         except StoreError as error:

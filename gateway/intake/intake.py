@@ -146,12 +146,12 @@ class Intake:
         return [Outcome.DUPLICATE if record.identity in held else next(kept) for record in records]
 
     async def _known_to_store(self, records: Sequence[EventRecord]) -> set[bytes]:
-        keys = {record.key for record in records if record.key is not None}
+        keys = dict.fromkeys(record.key for record in records if record.key is not None)
         if self._availability.silent:
             return set()
         try:
             async with asyncio.timeout(_LOOKUP_SECONDS):
-                return await self._store.known(keys)
+                return await self._store.known(list(keys))
         except TimeoutError:
             self._availability.failed(StoreError("no answer to a question"), silent=True)
         except StoreError as error:
@@ -166,6 +166,8 @@ class Intake:
             except StoreError as error:
                 # Only the spool is in trouble: the store is better than a refusal.
                 log.warning("spool_failed", events=len(records), error=str(error))
+                # It may have kept them all the same, and drain them later.
+                records = [record.with_key() for record in records]
         if not self._availability.away:
             try:
                 return await self._to_store.append(records)

@@ -27,6 +27,7 @@ CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NUL
 INSERT INTO probe VALUES (1, 0);
 """
 _APPEND = "INSERT INTO spooled (key, record) VALUES (?, ?) ON CONFLICT DO NOTHING"
+_HELD = "SELECT record FROM spooled WHERE key = ?"
 _IDENTITIES = "SELECT key FROM spooled"
 _SIZES = "SELECT seq, length(record) FROM spooled ORDER BY seq LIMIT ?"
 _OLDEST = "SELECT record FROM spooled WHERE seq <= ? ORDER BY seq"
@@ -76,11 +77,10 @@ class Spool:
             raise StoreError("The spool is full.")
         outcomes = await self._database.write(lambda db: _append(db, records))
         for record, outcome in zip(records, outcomes, strict=True):
-            if outcome is Outcome.QUEUED:
+            if outcome is Outcome.QUEUED and record.identity not in self._identities:
                 self.depth += 1
                 self._identities.add(record.identity)
-        if self.depth:
-            self.filled.set()
+        self._tell_whether_filled()
         return outcomes
 
     async def reconcile(self, ids: Collection[bytes]) -> None:
@@ -89,8 +89,13 @@ class Spool:
         # A former version wrote no identity for records without a key.
         self._identities = {identity for (identity,) in found if identity is not None}
         self.depth = len(found)
+        self._tell_whether_filled()
+
+    def _tell_whether_filled(self) -> None:
         if self.depth:
             self.filled.set()
+        else:
+            self.filled.clear()
 
     async def peek(self, max_records: int, max_bytes: int) -> Piece:
         """The oldest records, at most so many and of so many bytes together, but at least one."""
@@ -112,8 +117,7 @@ class Spool:
         await self._database.write(lambda db: db.execute(_DROP, (piece.last,)))
         self.depth -= len(piece.records)
         self._identities.difference_update(record.identity for record in piece.records)
-        if not self.depth:
-            self.filled.clear()
+        self._tell_whether_filled()
 
     async def probe(self) -> None:
         """Return if an event could be queued now, else raise StoreError."""
@@ -127,23 +131,15 @@ class Spool:
 
 
 def _append(db: sqlite3.Connection, records: Sequence[EventRecord]) -> list[Outcome]:
-    return [
-        Outcome.QUEUED
-        if db.execute(_APPEND, (record.identity, _ENCODE(_with_key(record)))).rowcount
-        else Outcome.DUPLICATE
-        for record in records
-    ]
+    def keep(record: EventRecord) -> Outcome:
+        row = (record.identity, _ENCODE(record.with_key()))
+        if db.execute(_APPEND, row).rowcount:
+            return Outcome.QUEUED
+        # It may be our own earlier attempt, whose outcome was unknown.
+        [(held,)] = db.execute(_HELD, (record.identity,))
+        return Outcome.QUEUED if _DECODE(held).id == record.id else Outcome.DUPLICATE
 
-
-def _with_key(record: EventRecord) -> EventRecord:
-    """The record with its identity for a key.
-
-    If the process dies after the store's commit but before the spool's delete, the
-    record is sent again; its key makes it a duplicate.
-    """
-    if record.key is not None:
-        return record
-    return msgspec.structs.replace(record, key=record.identity)
+    return [keep(record) for record in records]
 
 
 async def open_spool(path: Path, max_events: int, *, engine: Engine = ENGINE) -> Spool:

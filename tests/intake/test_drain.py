@@ -174,3 +174,14 @@ async def test_draining_takes_nothing_from_the_bounds_of_requests(path, store):
                 assert [STORED, STORED] == await committer.append([make_record(), make_record()])
 
     assert 0 == rows(path)
+
+
+async def test_a_drain_goes_on_when_records_are_gone_although_their_deletion_failed(path, store):
+    async with closing(await open_spool(path, 100)) as spool:
+        await spool.append([make_record()])
+        with closed(sqlite3.connect(path)) as other:
+            other.execute("DELETE FROM spooled")
+            other.commit()
+
+        assert [] == await drained(spool, store)
+        assert not spool.filled.is_set()

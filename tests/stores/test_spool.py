@@ -89,8 +89,17 @@ async def test_records_without_a_key_are_told_apart_by_their_ids(path):
     record = make_record()
     async with closing(await open_spool(path, 10)) as spool:
         assert [QUEUED, QUEUED] == list(await spool.append([record, make_record()]))
-        assert [DUPLICATE] == list(await spool.append([record]))
         assert {record.id} == spool.known([record.id, make_record().id])
+
+
+@pytest.mark.parametrize("key", [None, "a"])
+async def test_an_earlier_attempt_of_the_same_record_is_no_duplicate(path, key):
+    record = make_record(key)
+    async with closing(await open_spool(path, 10)) as spool:
+        await spool.append([record])
+
+        assert [QUEUED] == list(await spool.append([record]))
+        assert 1 == spool.depth
 
 
 async def test_the_oldest_are_given_within_bounds_and_stay_until_they_are_dropped(path):

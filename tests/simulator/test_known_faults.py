@@ -1,0 +1,76 @@
+"""The simulator finds faults that the gateway once had: each is put back, and must be found."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import StoreError
+from gateway.intake import drain
+from gateway.intake.commit import GroupCommitter
+from gateway.stores.sqlite import SqliteStore
+from tests.simulator.model import Broken
+from tests.simulator.test_simulation import simulate, small
+
+__all__ = ["small"]
+
+# A process that dies leaves coroutines behind, which nobody ends in order.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+]
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def nothing_is_reconciled(patch: pytest.MonkeyPatch) -> None:
+    """An exception after the COMMIT stores events again."""
+
+    async def reconcile(self: SqliteStore, ids: object) -> None:
+        return None
+
+    patch.setattr(SqliteStore, "reconcile", reconcile)
+
+
+def a_store_error_means_not_stored(patch: pytest.MonkeyPatch) -> None:
+    """An event whose commit failed late is refused as a duplicate of itself."""
+
+    def init(self: StoreError, message: str, *, nothing_kept: bool = False) -> None:
+        Exception.__init__(self, message)
+        self.nothing_kept = True
+
+    patch.setattr(StoreError, "__init__", init)
+
+
+def nobody_gives_up(patch: pytest.MonkeyPatch) -> None:
+    """A store that hangs, hangs every client."""
+    patch.setattr(GroupCommitter, "_give_up", lambda self, group: None)
+
+
+def pieces_have_any_size(patch: pytest.MonkeyPatch) -> None:
+    """The drain takes 500 records whatever their size."""
+    patch.setattr(drain, "MAX_RECORDS", 500)
+    patch.setattr(drain, "MAX_BYTES", 1 << 30)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (nothing_is_reconciled, "stored twice"),
+        (a_store_error_means_not_stored, "duplicate of itself|stored twice"),
+        (nobody_gives_up, "waited"),
+        (pieces_have_any_size, "a transaction of"),
+    ],
+)
+def test_a_fault_that_is_put_back_is_found(
+    fault: Patch, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault(monkeypatch)
+
+    with pytest.raises(Broken, match=message):
+        for seed in range(100):
+            folder = tmp_path / f"{seed}"
+            folder.mkdir()
+            simulate(seed, folder)
