@@ -71,6 +71,26 @@ class Model:
             raise Broken(f"acknowledged and lost: {lost[0]}")
 
 
+def judge_keys(folder: Path, run_keys: int) -> None:
+    """Judge how many keys are in no run, and the size of each run."""
+    with closing(sqlite3.connect(folder / "events.db")) as connection:
+        [(unsealed,)] = connection.execute(_UNSEALED)
+        [(largest,)] = connection.execute(_LARGEST_RUN)
+    if unsealed > 3 * run_keys + 64:
+        raise Broken(f"{unsealed} keys are in no run")
+    if largest > 16 * 2 * run_keys:
+        raise Broken(f"a run of {largest // 16} keys")
+
+
+_UNSEALED = """
+SELECT count(*) FROM event
+WHERE key IS NOT NULL AND seq > (SELECT coalesce(max(last_seq), 0) FROM sealed_run)
+"""
+_LARGEST_RUN = """
+SELECT coalesce(max(size), 0) FROM (SELECT sum(length(keys)) AS size FROM key_run GROUP BY run)
+"""
+
+
 def _rows(folder: Path) -> list[tuple[bytes, bytes | None, str]]:
     with closing(sqlite3.connect(folder / "events.db")) as connection:
         return connection.execute("SELECT id, key, data FROM event").fetchall()

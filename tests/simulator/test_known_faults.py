@@ -8,6 +8,7 @@ import pytest
 from gateway.errors import StoreError
 from gateway.intake import drain
 from gateway.intake.commit import GroupCommitter
+from gateway.stores import keys
 from gateway.stores.sqlite import SqliteStore
 from tests.simulator.model import Broken
 from tests.simulator.test_simulation import simulate, small
@@ -22,6 +23,12 @@ pytestmark = [
 ]
 
 Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def keys_are_never_sealed(patch: pytest.MonkeyPatch) -> None:
+    """Keys that a start finds unsealed stay in memory, and their number grows without bound."""
+    patch.setattr(keys.KeyIndex, "_seal_now", lambda self, db: False)
+    patch.setattr(keys, "_PACE", 0)
 
 
 def nothing_is_reconciled(patch: pytest.MonkeyPatch) -> None:
@@ -58,6 +65,7 @@ def pieces_have_any_size(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
+        (keys_are_never_sealed, "keys are in no run"),
         (nothing_is_reconciled, "stored twice"),
         (a_store_error_means_not_stored, "duplicate of itself|stored twice"),
         (nobody_gives_up, "waited"),

@@ -13,11 +13,12 @@ from gateway.intake.assembly import SPOOL_DEADLINE, Assembly, Bounds, assemble
 from gateway.intake.redact import Redactor, Rules
 from gateway.ops.metrics import Metrics
 from gateway.record import EventRecord, key_of
+from gateway.stores import keys
 from gateway.stores.spool import Spool, open_spool
 from gateway.stores.sqlite import SqliteStore, open_store
 from tests.simulator.clock import SimulatedLoop, Stuck
 from tests.simulator.engine import Crash, Faults, engine
-from tests.simulator.model import Broken, Model
+from tests.simulator.model import Broken, Model, judge_keys
 
 BOUNDS = Bounds(max_events=40, max_bytes=6_000, deadline=2)
 LONGEST_TEXT = 3_000
@@ -59,6 +60,7 @@ class World:
         self._faults.calm = True
         self._live(self._last_life)
         self.model.judge(self._folder)
+        judge_keys(self._folder, keys.RUN_KEYS)
 
     def _set_left_behind(self, copy: Path) -> None:
         self._left_behind = copy
