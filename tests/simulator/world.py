@@ -158,7 +158,8 @@ class World:
                 await self._request(assembly)
         except (Broken, Crash) as error:
             self._broken = self._broken or (error if isinstance(error, Broken) else None)
-            asyncio.get_running_loop().stop()
+            if not self._faults.dead:
+                asyncio.get_running_loop().stop()
 
     async def _request(self, assembly: Assembly) -> None:
         records = self._records()
