@@ -153,6 +153,16 @@ async def test_each_answer_has_the_time_at_which_it_was_given(gateway):
     assert dates[0] < dates[1]
 
 
+async def test_a_client_of_http_1_0_keeps_its_connection_only_if_it_asks_for_that(gateway):
+    async with connected(gateway) as line:
+        for _ in range(2):
+            await line.say(head("GET", "/health/probe", "Connection: keep-alive", version="1.0"))
+            assert "keep-alive" == (await line.hear()).headers["connection"]
+        await line.say(head("GET", "/health/probe", version="1.0"))
+        assert "close" == (await line.hear()).headers["connection"]
+        assert await line.ended()
+
+
 async def test_an_idle_connection_is_closed_after_the_keepalive_timeout(running):
     async with running({"server": {"keepalive_timeout": 1}}) as gateway:  # noqa: SIM117
         async with connected(gateway) as silent, connected(gateway) as asking:
