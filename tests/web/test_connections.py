@@ -1,6 +1,7 @@
 """How connections live and end: queues, clients that do not read, resets, idle ones, shutdown."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -233,7 +234,8 @@ async def test_what_the_parser_refuses_is_400_as_json_and_counted(gateway, wrong
 def test_malformed_requests_are_logged_with_the_address_and_no_text_of_the_client(process):
     process.start()
     for wrong in MALFORMED.values():
-        with dial(process.url) as line:
+        # A gateway that closes before it has read everything resets the connection.
+        with dial(process.url) as line, contextlib.suppress(ConnectionResetError):
             line.sendall(wrong)
             while line.recv(1000):
                 pass
