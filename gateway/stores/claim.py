@@ -26,6 +26,7 @@ class Claim:
         self.path = Path(os.path.realpath(path))
         self.wal = self.path.with_name(f"{self.path.name}-wal")
         self.lock_file = self.path.with_name(f"{self.path.name}-writer")
+        self._path_text, self._wal_text = str(self.path), str(self.wal)
         self._descriptors: list[int] = []
         self._wal_inode: int | None = None
         self._size = 0
@@ -45,6 +46,7 @@ class Claim:
                 f"To begin a new one, move {self.wal.name} to where you moved the database."
             )
         self._lock(self.path, os.O_CREAT)
+        self._own = os.fstat(self._descriptors[-1])
 
     def exclude(self) -> None:
         """Exclude others without making the file, whatever there is; ends as `take`.
@@ -63,12 +65,11 @@ class Claim:
             StoreError: a file was removed, replaced or cut; nothing was written.
         """
         try:
-            found = self.path.stat()
-            wal = self.wal.stat()
+            # With each commit: Path.stat costs twice as much.
+            found, wal = os.stat(self._path_text), os.stat(self._wal_text)  # noqa: PTH116
         except OSError as error:
             raise self._lost(error.filename, error.strerror or "missing") from None
-        own = os.fstat(self._descriptors[-1])
-        if (found.st_ino, found.st_dev) != (own.st_ino, own.st_dev):
+        if not os.path.samestat(found, self._own):
             raise self._lost(self.path, "replaced by another file")
         if found.st_size < self._size:
             raise self._lost(self.path, f"cut from {self._size} to {found.st_size} bytes")
