@@ -7,7 +7,7 @@ import asyncio
 import logging
 import sys
 import time
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 import structlog
@@ -32,34 +32,13 @@ def configure(level: str) -> None:
         lines = _BatchedWriter(sys.stderr.buffer)
         structlog.configure(
             processors=[_line],
-            wrapper_class=_fast_logger(threshold),
+            wrapper_class=structlog.make_filtering_bound_logger(threshold),
             logger_factory=lambda *_: lines,
             cache_logger_on_first_use=True,
         )
     root = logging.getLogger()
     root.handlers = [_Forward()]
     root.setLevel(max(threshold, logging.WARNING))
-
-
-def _fast_logger(threshold: int) -> type[structlog.BoundLoggerBase]:
-    """A bound logger that filters by level and renders at once.
-
-    It does what structlog's own does with the one processor there is, at half the cost:
-    a line a request is a tenth of what a request costs.
-    """
-    filtering = structlog.make_filtering_bound_logger(threshold)
-
-    class _FastLogger(filtering):  # type: ignore[misc, valid-type]
-        if threshold <= logging.INFO:
-
-            def info(self, event: str, *args: Any, **keys: Any) -> None:
-                """Log *event* at level info."""
-                if self._context:
-                    keys = {**self._context, **keys}
-                keys["event"] = event
-                self._logger.msg(_line(self._logger, "info", keys))
-
-    return _FastLogger
 
 
 class _BatchedWriter:
