@@ -49,9 +49,12 @@ def defined_in(tree: ast.AST) -> set[str]:
             found.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found.add(node.id)
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
-                found.add(node.attr)
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and ast.unparse(node.value) in ("self", "cls")
+        ):
+            found.add(node.attr)
     return {name for name in found if private(name)}
 
 
@@ -60,13 +63,12 @@ def uses(tree: ast.AST) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and private(node.attr):
             yield node.lineno, node.attr
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] not in OURS:
-            for part in [*(node.module or "").split("."), *(alias.name for alias in node.names)]:
-                if private(part):
-                    yield node.lineno, part
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from ((node.lineno, part) for part in alias.name.split(".") if private(part))
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            names = [alias.name for alias in node.names]
+            if isinstance(node, ast.ImportFrom):
+                names.insert(0, node.module or "")
+            parts = ".".join(names).split(".")
+            yield from ((node.lineno, part) for part in parts if private(part))
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "").endswith("attr"):
             for given in node.args[1:2]:
                 if isinstance(given, ast.Constant) and private(str(given.value)):

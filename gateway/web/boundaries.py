@@ -24,6 +24,9 @@ _CODING = b"\r\ntransfer-encoding:"
 _END = b"\r\n\r\n"
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t;][^\n]*)?\r\n")
 
+_DIGITS = re.compile(rb"[0-9]+")
+
+_MAX_DIGITS = 18
 _MAX_HEAD = 1 << 14
 _MAX_LINE = 1 << 10
 _MAX_STEPS = 256
@@ -40,6 +43,8 @@ class Boundaries:
     """
 
     __slots__ = (
+        "_after_length",
+        "_before_length",
         "_chunked",
         "_head",
         "_line",
@@ -58,6 +63,10 @@ class Boundaries:
         # The beginning of a head whose end is still to come, and how much of it was passed on.
         self._head = b""
         self._passed = 0
+        # The last head that needed nothing, without the number of its Content-Length: a client
+        # sends the same head again and again, and to compare is cheaper than to look into it.
+        self._before_length = b"\0"  # no request begins with it
+        self._after_length = b""
         # Bytes of a body, or of a chunk, that are still to come.
         self._rest = 0
         self._chunked = False
@@ -77,13 +86,11 @@ class Boundaries:
         within a head, where they may be the beginning of a name to be renamed; the
         next call returns them.
         """
+        if not (self._rest or self._head or self._chunked or self.lost) and self._is_usual(data):
+            return (data,)
         if self.lost:
             return (data,)
-        if self._chunked:
-            at = self._skip_chunks(data, 0)
-        else:
-            at = min(self._rest, len(data))
-            self._rest -= at
+        at = self._skip_body(data, 0)
         if at == len(data):
             return (data,)
         passed = 0
@@ -91,6 +98,22 @@ class Boundaries:
             data, passed = self._head + data, self._passed
             self._head = b""
         return self._follow_heads(data, at, passed)
+
+    def _is_usual(self, data: bytes) -> bool:
+        """Whether *data* is one request, or its beginning, whose head was seen before."""
+        if not data.startswith(self._before_length):
+            return False
+        at = len(self._before_length)
+        end = data.find(b"\r", at, at + _MAX_DIGITS + 1)
+        length = data[at:end]
+        if not (data.startswith(self._after_length, end) and length.isdigit()):
+            return False
+        rest = end + len(self._after_length) + int(length) - len(data)
+        if rest < 0:
+            return False
+        self.begun += 1
+        self._rest = rest
+        return True
 
     def _follow_heads(self, data: bytes, at: int, passed: int) -> Sequence[bytes]:
         """Follow *data* from *at*, where a request begins; return what is behind *passed*."""
@@ -102,22 +125,20 @@ class Boundaries:
                 break
             end = data.find(_END, at)
             head = (data[at : end + 2] if end >= 0 else data[at:]).lower()
-            if head.count(_AGENT) > 1 or _UPGRADE in head:
+            unusual = head.count(_AGENT) > 1 or _UPGRADE in head
+            if unusual:
                 data = _rename(data, at, head)
             if end < 0:
                 pieces.append(data[passed : self._hold(data, at, head)])
                 return pieces
             self.begun += 1
-            at = end + 4
             self._find_body(head)
+            if not (unusual or self.lost or self._chunked):
+                self._remember(data[at : end + 4], head)
+            at = end + 4
             if self.lost:
                 break
-            if self._chunked:
-                at = self._skip_chunks(data, at)
-            elif self._rest:
-                step = min(self._rest, len(data) - at)
-                self._rest -= step
-                at += step
+            at = self._skip_body(data, at)
             if at == len(data):
                 break
             pieces.append(data[passed:at])
@@ -149,7 +170,7 @@ class Boundaries:
             value = head[length : head.index(b"\r\n", length)].strip(b" \t")
             self.lost = (
                 not value.isdigit()
-                or len(value) > 18
+                or len(value) > _MAX_DIGITS
                 or head.find(_LENGTH, length) >= 0
                 or head.startswith(b"connect ")
             )
@@ -167,6 +188,23 @@ class Boundaries:
         )
         self.lost = not self._chunked
         self._state = _SIZE
+
+    def _remember(self, whole: bytes, head: bytes) -> None:
+        """Remember a *whole* head that needed nothing; *head* is the same in lower case."""
+        at = head.find(_LENGTH)
+        if at >= 0:
+            digits = _DIGITS.search(head, at)
+            assert digits is not None
+            self._before_length = whole[: digits.start()]
+            self._after_length = whole[digits.end() :]
+
+    def _skip_body(self, data: bytes, at: int) -> int:
+        """Follow the rest of a body from *at*; return where it ends, at most the data's length."""
+        if self._chunked:
+            return self._skip_chunks(data, at)
+        step = min(self._rest, len(data) - at)
+        self._rest -= step
+        return at + step
 
     def _skip_chunks(self, data: bytes, at: int) -> int:
         """Follow chunks from *at*; return where they end, at most the length of *data*."""

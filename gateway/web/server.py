@@ -14,6 +14,7 @@ import structlog
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.adapter import Reply
 from gateway.web.answer import Answer, NoAnswer
@@ -25,8 +26,20 @@ Handler = Callable[[web.BaseRequest], Awaitable[tuple[Reply, Mapping[str, str]]]
 """Gives a request's reply, and more headers for it. Raises ConnectionError for a lost client."""
 
 
+_NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+
+
 class Request(web.BaseRequest):
-    """A request that knows its connection."""
+    """A request that knows its connection.
+
+    What is asked of every request is a plain attribute here; the base class
+    computes it at the first access.
+    """
+
+    headers: CIMultiDictProxy[str] = _NO_HEADERS
+    method: str = ""
+    raw_path: str = ""
+    remote: str | None = None
 
     def __init__(
         self,
@@ -38,6 +51,10 @@ class Request(web.BaseRequest):
     ) -> None:
         self.connection = cast(Connection, protocol)
         super().__init__(message, payload, protocol, writer, task, self.connection.server.loop)
+        self.headers = message.headers
+        self.method = message.method
+        self.raw_path = message.path
+        self.remote = self.connection.address
         self.connection.started(payload)
 
 
@@ -45,6 +62,7 @@ class Connection(web.RequestHandler):
     """One client's connection.
 
     Attributes:
+        address: the client's.
         requests_started: how many requests have reached the handler.
         requests_answered: how many of them were answered.
         had_its_turn: whether a request was handled since the client last sent something.
@@ -60,6 +78,7 @@ class Connection(web.RequestHandler):
         )
         self.server = server
         self.boundaries = Boundaries()
+        self.address = ""
         self.requests_started = 0
         self.requests_answered = 0
         self.had_its_turn = False
@@ -85,6 +104,8 @@ class Connection(web.RequestHandler):
         """Ask to be told as soon as the client does not take what is written."""
         self.line = cast(asyncio.WriteTransport, transport)
         self.line.set_write_buffer_limits(high=0)
+        peer = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if isinstance(peer, tuple) else ""
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -129,7 +150,7 @@ class Connection(web.RequestHandler):
     def give_up(self) -> None:
         """End the connection of a client that does not read."""
         if self.line is not None:
-            log.info("client_not_reading", client=_address(self.line))
+            log.info("client_not_reading", client=self.address)
             self.line.abort()
 
     def started(self, body: StreamReader) -> None:
@@ -149,20 +170,6 @@ class Connection(web.RequestHandler):
             body.set_exception(web.RequestPayloadError("Malformed chunks."))
             body.feed_eof()
 
-    async def write(self, raw: bytes, writer: AbstractStreamWriter) -> None:
-        """Write an answer; return once the client has room for more.
-
-        Raises:
-            ConnectionError: the client is gone.
-        """
-        self.requests_answered += 1
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("The client is gone.")
-        transport.write(raw)
-        if self.writing_paused:
-            await writer.drain()
-
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -173,10 +180,10 @@ class Connection(web.RequestHandler):
         """Answer what the parser has refused. *exc* and *message* quote the client: keep them."""
         if status == 400:
             self.server.on_malformed()
-            log.info("request_malformed", client=request.remote, error=type(exc).__name__)
+            log.info("request_malformed", client=self.address, error=type(exc).__name__)
             reply = _MALFORMED
         else:
-            log.error("request_failed", client=request.remote, exc_info=exc)
+            log.error("request_failed", client=self.address, exc_info=exc)
             reply = _FAILED
         return cast(web.StreamResponse, Answer(cast(Request, request), reply, {}, close=True))
 
@@ -235,11 +242,6 @@ class PublicServer(web.Server):
     def has_request_in_flight(self) -> bool:
         """Whether any client waits for an answer."""
         return any(cast(Connection, one).has_request_in_flight for one in self.connections)
-
-
-def _address(transport: asyncio.BaseTransport) -> str:
-    peer = transport.get_extra_info("peername")
-    return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
 _MALFORMED = Reply(
