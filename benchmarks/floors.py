@@ -71,6 +71,7 @@ async def _serve() -> None:
 
     app = web.Application()
     app.router.add_post("/v1/events", take)
+    app.router.add_get("/health/probe", take)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()

@@ -3,13 +3,14 @@
 import asyncio
 import gc
 import signal
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
-from gateway.adapter import HasFolders, Provisions
+from gateway.adapter import HasFolders, Provisions, Reply
 from gateway.adapters import ADAPTERS
 from gateway.auth import Keyring
 from gateway.checks import AdapterClasses, control_path, spool_path, tenants_of
@@ -25,6 +26,7 @@ from gateway.store import Rotates
 from gateway.stores import open_store
 from gateway.stores.documents import FolderDocuments
 from gateway.stores.spool import open_spool
+from gateway.web.application import application
 from gateway.web.ingest import IngestHandler
 from gateway.web.listener import PublicListener, listen_on
 from gateway.web.server import PublicServer
@@ -65,13 +67,34 @@ class Gateway:
             StoreError: the store or the spool cannot be opened.
             OSError: an address cannot be listened on.
         """
+        await self.open()
         try:
-            await self._start()
+            await self._listen()
         except BaseException:
             await self.stop()
             raise
 
-    async def _start(self) -> None:
+    async def open(self) -> None:
+        """Open the files and make ready to `respond`, without a listener.
+
+        Raises:
+            StoreError: the store or the spool cannot be opened.
+        """
+        try:
+            await self._open()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def respond(self, request: web.BaseRequest) -> tuple[Reply, Mapping[str, str]]:
+        """Give the reply to *request*, and more headers for it.
+
+        Raises:
+            ConnectionError: the client is gone.
+        """
+        return await self._reception.handle(request)
+
+    async def _open(self) -> None:
         settings, ingest = self._settings, self._settings.ingest
         self._store = store = await open_store(settings.store.url, settings.quarantine.max_records)
         self._stack.push_async_callback(store.close)
@@ -99,7 +122,6 @@ class Gateway:
         self._stack.push_async_callback(_cancel, lag)
         await self._receive()
         await self._take_commands()
-        await self._listen()
 
     async def _receive(self) -> None:
         keyring = Keyring()
@@ -175,6 +197,30 @@ class Gateway:
             await self._stack.aclose()
         except Exception:
             log.exception("close_failed")
+
+
+GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway", Gateway)
+
+
+def make_app(settings: Settings, adapters: AdapterClasses = ADAPTERS) -> web.Application:
+    """The whole gateway as one application, which answers the addresses of all adapters.
+
+    It opens its files when it starts and closes them when it is cleaned up. The
+    `Gateway` is in ``app[GATEWAY]``: pass its metrics and its probe to
+    `gateway.ops.listener.ops_app` for what operators need. The listeners that
+    *settings* name are not opened.
+    """
+    gateway = Gateway(settings, adapters)
+
+    async def opened(_: web.Application) -> AsyncIterator[None]:
+        await gateway.open()
+        yield
+        await gateway.stop()
+
+    app = application(gateway.respond)
+    app[GATEWAY] = gateway
+    app.cleanup_ctx.append(opened)
+    return app
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
