@@ -38,7 +38,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/test_any.py tests/test_imports.py
+	$(BIN)/pytest -q tests/test_any.py tests/test_imports.py tests/test_public_names.py
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks
