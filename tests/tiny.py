@@ -19,7 +19,7 @@ from gateway.adapter import (
     Reply,
     Tenant,
 )
-from gateway.adapters.common import STATUS, headers_of, read_batch
+from gateway.adapters.batch import STATUS, headers_of, read_batch
 from gateway.errors import Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
 from schemas import Lenient, jsontext

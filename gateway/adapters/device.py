@@ -21,7 +21,7 @@ from gateway.adapter import (
     Reply,
     Tenant,
 )
-from gateway.adapters.common import STATUS, headers_of, read_batch
+from gateway.adapters.batch import STATUS, headers_of, read_batch
 from gateway.adapters.device_events import Event, Events, without_key
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id

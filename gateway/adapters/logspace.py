@@ -21,7 +21,7 @@ from gateway.adapter import (
     Reply,
     Tenant,
 )
-from gateway.adapters.common import STATUS, headers_of, read_batch
+from gateway.adapters.batch import STATUS, headers_of, read_batch
 from gateway.adapters.logspace_orders import FILES, Orders
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, keys_of, new_ids

@@ -21,7 +21,7 @@ from gateway.adapter import (
     Reply,
     Tenant,
 )
-from gateway.adapters.common import STATUS, headers_of, read_batch
+from gateway.adapters.batch import STATUS, headers_of, read_batch
 from gateway.adapters.moesif_events import EVENT_TYPES, EventT, EventType
 from gateway.adapters.moesif_settings import CONFIG_TAG, RULES_TAG, SdkSettings
 from gateway.errors import Reason, Refusal

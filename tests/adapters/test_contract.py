@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gateway.adapter import Head, Ingest
-from gateway.adapters.common import STATUS
+from gateway.adapters.batch import STATUS
 from gateway.checks import dialects
 from gateway.config import resolve
 from gateway.errors import Reason, Refusal

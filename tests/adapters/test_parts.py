@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from gateway.adapter import Adapter
-from gateway.adapters.common import read_batch
+from gateway.adapters.batch import read_batch
 from schemas import Invalid, Problem, Unreadable
 from tests.tiny import TinyAdapter
 

@@ -7,7 +7,7 @@ import pkgutil
 import msgspec
 
 import gateway
-from gateway.adapters.common import read_batch
+from gateway.adapters.batch import read_batch
 from schemas import Invalid, Unreadable, jsontext
 from schemas.decoders import Decoder
 from tests import tiny

@@ -1,4 +1,4 @@
-"""What adapters share: the loop over the events of a request, and HTTP's part of a refusal."""
+"""Reads the events of a request, one or many, for every adapter; and HTTP's part of a refusal."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
