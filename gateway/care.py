@@ -3,15 +3,40 @@
 All of it blocks, and runs in the process of a command, mostly beside a gateway that runs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and how much there is."""
+
+
+Verdict = Literal["ok", "note", "warning", "bad"]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What a check found about its subject, a file for example."""
+
+    verdict: Verdict
+    subject: str
+    message: str
+
+
+class Salvaged(msgspec.Struct, frozen=True):
+    """What was copied out of a damaged store. `lost` is how many events it may have had besides.
+
+    `unreadable` are the ranges of sequences that could not be read, ends included.
+    """
+
+    path: str
+    records: int
+    documents: int
+    lost: int
+    unreadable: list[tuple[int, int]]
+    next_sequence: int
 
 
 class Copied(msgspec.Struct, frozen=True):
@@ -79,4 +104,25 @@ class Care(Protocol):
         Raises:
             StoreError: the copy cannot be read or written; nothing was replaced.
             Damaged: the copy is not what was backed up; nothing was replaced.
+        """
+
+    def verify(self, progress: Progress) -> Iterator[Finding]:
+        """Examine all that can be examined, beside whoever writes."""
+
+
+class StoreCare(Care, Protocol):
+    """What can be done to a store besides."""
+
+    def recover(self, new: Path, progress: Progress) -> Salvaged:
+        """Copy what can be read into a new store at *new*, with its sequences.
+
+        Raises:
+            StoreError: nothing can be read, or *new* exists or cannot be written.
+        """
+
+    def rebuild_keys(self, progress: Progress) -> int:
+        """Make the index of keys anew from the events; return how many events have a key.
+
+        Raises:
+            StoreError: another process writes the store, or it cannot be read.
         """

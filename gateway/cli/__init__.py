@@ -12,10 +12,13 @@ from gateway import __version__
 from gateway.cli.backup import backup
 from gateway.cli.check import check
 from gateway.cli.export import export
+from gateway.cli.rebuild_keys import rebuild_keys
+from gateway.cli.recover import recover
 from gateway.cli.restore import restore
 from gateway.cli.rotate import rotate
 from gateway.cli.serve import serve
 from gateway.cli.token import token
+from gateway.cli.verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,5 +27,18 @@ def main() -> None:
     """One gateway for events in the dialects of Moesif, Logspace and tenant/device clients."""
 
 
-for _command in (serve, check, token, export, backup, restore, rotate):
+_COMMANDS = (
+    serve,
+    check,
+    token,
+    export,
+    backup,
+    restore,
+    rotate,
+    verify,
+    recover,
+    rebuild_keys,
+)
+
+for _command in _COMMANDS:
     main.add_command(_command)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from gateway.care import Care
+from gateway.care import Care, StoreCare
 from gateway.store import Reader, Store
 
 
@@ -35,7 +35,7 @@ class StoreType(Protocol):
             StoreError: it cannot be read from outside, or not now.
         """
 
-    def care_for(self, url: str) -> Care:
+    def care_for(self, url: str) -> StoreCare:
         """What an operator's commands do to the store.
 
         Raises:
@@ -112,7 +112,7 @@ async def open_reader(url: str) -> Reader:
     return await store_type(url).open_reader(url)
 
 
-def care_for(url: str) -> Care:
+def care_for(url: str) -> StoreCare:
     """What an operator's commands do to the store at *url*.
 
     Raises:

@@ -6,7 +6,7 @@ It fulfils the whole contract except durability: it forgets everything at exit.
 from collections.abc import AsyncGenerator, Collection, Sequence
 from pathlib import Path
 
-from gateway.care import Care
+from gateway.care import StoreCare
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.store import Reader, Selection, StoredDocument
@@ -114,7 +114,7 @@ async def open_reader(url: str) -> Reader:
     raise StoreError(f"{url} can only be read by the gateway that holds it.")
 
 
-def care_for(url: str) -> Care:
+def care_for(url: str) -> StoreCare:
     """Nothing outside the process can touch a store in memory.
 
     Raises:

@@ -15,17 +15,8 @@ import msgspec
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Outcome
 from gateway.stores.database import ENGINE, Database, Engine, open_database
+from gateway.stores.schema import SPOOL
 
-_SCHEMA = """
-CREATE TABLE spooled (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    key BLOB,
-    record BLOB NOT NULL
-);
-CREATE UNIQUE INDEX spooled_key ON spooled (key) WHERE key IS NOT NULL;
-CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL);
-INSERT INTO probe VALUES (1, 0);
-"""
 _APPEND = "INSERT INTO spooled (key, record) VALUES (?, ?) ON CONFLICT DO NOTHING"
 _HELD = "SELECT record FROM spooled WHERE key = ?"
 _IDENTITIES = "SELECT key FROM spooled"
@@ -148,7 +139,7 @@ async def open_spool(path: Path, max_events: int, *, engine: Engine = ENGINE) ->
     Raises:
         StoreError: the file cannot be opened.
     """
-    database = await open_database(path, [_SCHEMA], engine=engine)
+    database = await open_database(path, [SPOOL], engine=engine)
     spool = Spool(database, max_events)
     try:
         await spool.reconcile(())

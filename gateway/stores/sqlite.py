@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from gateway.care import Care, Progress
+from gateway.care import Progress, StoreCare
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.store import Rotated, Selection, StoredDocument
@@ -334,12 +334,12 @@ async def open_reader(url: str) -> SqliteReader:
     return reader
 
 
-def care_for(url: str) -> Care:
+def care_for(url: str) -> StoreCare:
     """What an operator's commands do to the store at *url*.
 
     Raises:
         ValueError: the URL names no file.
     """
-    from gateway.stores.care.store import StoreCare  # noqa: PLC0415 - a gateway does not load it
+    from gateway.stores.care.store import SqliteCare  # noqa: PLC0415 - a gateway does not load it
 
-    return StoreCare(path_of(url))
+    return SqliteCare(path_of(url))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway import files
-from gateway.care import Copied, Progress, Restored
+from gateway.care import Copied, Finding, Progress, Restored
 from gateway.errors import Damaged, StoreError
 from gateway.stores.care.copying import copy, examine
 from gateway.stores.claim import Claim
@@ -90,6 +90,10 @@ class DatabaseCare(ABC):
     @abstractmethod
     def settle(self, db: sqlite3.Connection, copied: Copied, made_at: int) -> Settled:
         """Take over into the restored *db* what must not be lost of the former file."""
+
+    @abstractmethod
+    def verify(self, progress: Progress) -> Iterator[Finding]:
+        """As `gateway.care.Care.verify`."""
 
     def _replace(self, fresh: Path) -> Path | None:
         path = self.path

@@ -1,18 +1,45 @@
 """Care for a store's SQLite file."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
-from gateway.care import Copied
+from gateway import files
+from gateway.care import Copied, Finding, Progress, Salvaged
 from gateway.errors import StoreError
 from gateway.record import clock
+from gateway.stores.care.checking import LIMITS, check_database, check_files, unreadable
 from gateway.stores.care.database import DatabaseCare, Settled
+from gateway.stores.care.keychecks import check_keys, drop_runs
 from gateway.stores.care.reading import snapshot
+from gateway.stores.care.salvage import salvage
+from gateway.stores.database import in_transaction
+from gateway.stores.keys import KeyIndex
+from gateway.stores.schema import migrations
 
 LAST = "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT seq FROM trimmed))"
 
 
-class StoreCare(DatabaseCare):
-    """See `gateway.care.Care`."""
+_WITH_KEY = """
+SELECT count(*) FROM event JOIN stream ON stream.id = event.stream
+WHERE event.key IS NOT NULL AND kind <> 'rejected'
+"""
+_ROWS = {
+    "SELECT count(*) FROM event WHERE length(id) <> 16 OR length(key) <> 16": (
+        "events have an id or a key of a wrong length"
+    ),
+    "SELECT count(*) FROM event WHERE stream NOT IN (SELECT id FROM stream)": (
+        "events are of a tenant that is not in the table stream"
+    ),
+    "SELECT count(*) FROM quarantine WHERE seq NOT IN (SELECT seq FROM event)": (
+        "quarantined events are missing"
+    ),
+}
+
+
+class SqliteCare(DatabaseCare):
+    """See `gateway.care.StoreCare`."""
 
     role = "store"
     counts = f"SELECT count(*), ({LAST}) FROM event"
@@ -30,3 +57,63 @@ class StoreCare(DatabaseCare):
         last = max(last, copied.last_sequence)
         db.execute("UPDATE trimmed SET seq = max(seq, ?)", (last,))
         return Settled(0, last, note)
+
+    def verify(self, progress: Progress) -> Iterator[Finding]:
+        """As `gateway.care.Care.verify`."""
+        found = list(check_files(self.path))
+        yield from found
+        if found:
+            return
+        yield from self._left_over()
+        try:
+            with snapshot(self.path) as db:
+                yield from check_database(db, self.path, migrations(), progress)
+                yield from self._check_rows(db)
+                yield from check_keys(db, self.path, progress)
+        except (StoreError, sqlite3.Error) as error:
+            yield unreadable(self.path, error)
+
+    def _check_rows(self, db: sqlite3.Connection) -> Iterator[Finding]:
+        for sql, fault in _ROWS.items():
+            [(count,)] = db.execute(sql)
+            if count:
+                yield Finding("bad", str(self.path), f"{count:,} {fault}")
+        [(first, last, records)] = db.execute("SELECT min(seq), max(seq), count(*) FROM event")
+        message = f"{records:,} events, sequences {first:,} to {last:,}" if records else "no events"
+        yield Finding("ok", str(self.path), message)
+        yield Finding("note", str(self.path), LIMITS)
+
+    def _left_over(self) -> Iterator[Finding]:
+        for suffix, command in {"-next": "rotate", "-restoring": "restore"}.items():
+            left = files.beside(self.path, suffix)
+            if left.exists():
+                message = f"was left by an interrupted gateway {command}: delete it"
+                yield Finding("warning", str(left), message)
+        for other in self.path.parent.glob(f"{self.path.stem}-*{self.path.suffix}"):
+            if other.samefile(self.path):
+                message = f"is {self.path.name} by another name, left by a rotation: delete it"
+                yield Finding("warning", str(other), message)
+
+    def recover(self, new: Path, progress: Progress) -> Salvaged:
+        """As `gateway.care.StoreCare.recover`."""
+        return salvage(self.path, new, progress)
+
+    def rebuild_keys(self, progress: Progress) -> int:
+        """As `gateway.care.StoreCare.rebuild_keys`."""
+        if found := next(check_files(self.path), None):
+            raise StoreError(f"{found.subject}: {found.message}")
+        progress(f"{self.path.name}: keys", 0, 1)
+        try:
+            with (
+                self.exclusive(),
+                closing(sqlite3.connect(self.path, isolation_level=None)) as db,
+            ):
+                db.execute("PRAGMA synchronous=FULL")
+                in_transaction(db, lambda: drop_runs(db))
+                # It makes runs of all keys that are in none.
+                KeyIndex(db)
+                [(count,)] = db.execute(_WITH_KEY)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        progress(f"{self.path.name}: keys", 1, 1)
+        return int(count)
