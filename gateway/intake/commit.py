@@ -178,14 +178,16 @@ class GroupCommitter:
             log.exception("commit_failed_unexpectedly", events=len(records))
             _fail(waiters, repr(error))
         else:
-            if self._observe is not None:
-                self._observe(len(records), time.perf_counter() - started)
+            seconds = time.perf_counter() - started
             at = 0
             for waiter in waiters:
                 end = at + len(waiter.records)
                 if not waiter.done.done():
                     waiter.done.set_result(outcomes[at:end])
                 at = end
+            # After the answers: nobody waits for a metric.
+            if self._observe is not None:
+                self._observe(len(records), seconds)
         finally:
             alarm.cancel()
             self._overdue = False
