@@ -13,6 +13,7 @@ from aiohttp import web
 from gateway.adapter import HasFolders, Provisions, Reply
 from gateway.adapters import ADAPTERS
 from gateway.auth import Keyring
+from gateway.care import Progress
 from gateway.checks import AdapterClasses, control_path, spool_path, tenants_of
 from gateway.config import Settings
 from gateway.errors import StoreError
@@ -142,7 +143,7 @@ class Gateway:
 
     async def _take_commands(self) -> None:
         store, path = self._store, control_path(self._settings)
-        commands: dict[str, Command] = {}
+        commands: dict[str, Command] = {"status": self._status}
         if isinstance(store, Rotates):
             rotate = store.rotate
             commands["rotate"] = lambda _, progress: rotate(progress)
@@ -150,6 +151,9 @@ class Gateway:
             control = ControlServer(path, commands)
             self._stack.push_async_callback(control.close)
             await control.start()
+
+    async def _status(self, _: Mapping[str, object], __: Progress) -> object:
+        return {"store_away": await self.probe()}
 
     def _folders(self) -> dict[tuple[str, str], Path]:
         return {

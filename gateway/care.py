@@ -109,6 +109,9 @@ class Care(Protocol):
     def verify(self, progress: Progress) -> Iterator[Finding]:
         """Examine all that can be examined, beside whoever writes."""
 
+    def examine_engine(self) -> Iterator[Finding]:
+        """What is known of the software that keeps the files."""
+
 
 class StoreCare(Care, Protocol):
     """What can be done to a store besides."""

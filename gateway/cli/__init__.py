@@ -11,6 +11,7 @@ import click
 from gateway import __version__
 from gateway.cli.backup import backup
 from gateway.cli.check import check
+from gateway.cli.doctor import doctor
 from gateway.cli.export import export
 from gateway.cli.rebuild_keys import rebuild_keys
 from gateway.cli.recover import recover
@@ -38,6 +39,7 @@ _COMMANDS = (
     verify,
     recover,
     rebuild_keys,
+    doctor,
 )
 
 for _command in _COMMANDS:

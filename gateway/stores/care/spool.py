@@ -10,6 +10,7 @@ from gateway.errors import StoreError
 from gateway.record import EventRecord
 from gateway.stores.care.checking import check_database, check_files, unreadable
 from gateway.stores.care.database import DatabaseCare, Settled
+from gateway.stores.care.engine import examine_sqlite
 from gateway.stores.care.reading import snapshot
 from gateway.stores.schema import SPOOL
 
@@ -52,6 +53,10 @@ class SpoolCare(DatabaseCare):
                 yield from self._check_records(db)
         except (StoreError, sqlite3.Error) as error:
             yield unreadable(self.path, error)
+
+    def examine_engine(self) -> Iterator[Finding]:
+        """As `gateway.care.Care.examine_engine`."""
+        return examine_sqlite()
 
     def _check_records(self, db: sqlite3.Connection) -> Iterator[Finding]:
         waiting = wrong = 0

@@ -11,6 +11,7 @@ from gateway.errors import StoreError
 from gateway.record import clock
 from gateway.stores.care.checking import LIMITS, check_database, check_files, unreadable
 from gateway.stores.care.database import DatabaseCare, Settled
+from gateway.stores.care.engine import examine_sqlite
 from gateway.stores.care.keychecks import check_keys, drop_runs
 from gateway.stores.care.reading import snapshot
 from gateway.stores.care.salvage import salvage
@@ -93,6 +94,10 @@ class SqliteCare(DatabaseCare):
             if other.samefile(self.path):
                 message = f"is {self.path.name} by another name, left by a rotation: delete it"
                 yield Finding("warning", str(other), message)
+
+    def examine_engine(self) -> Iterator[Finding]:
+        """As `gateway.care.Care.examine_engine`."""
+        return examine_sqlite()
 
     def recover(self, new: Path, progress: Progress) -> Salvaged:
         """As `gateway.care.StoreCare.recover`."""
