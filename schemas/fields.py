@@ -50,6 +50,8 @@ def from_text(kind: type, text: Any) -> Any:  # Any: as msgspec has its hooks
         ValueError: the text is not a valid time.
         TypeError: the value is not text.
     """
+    if not isinstance(text, str):
+        raise TypeError("A time is text.")
     if kind is Instant:
         return Instant(times.microseconds(text))
     if kind is ZonedInstant:

@@ -113,6 +113,8 @@ def test_the_exact_text_of_an_event_is_stored(moesif):
         (call(request={"time": None}), "request.time"),
         (call(request={"time": "yesterday"}), "request.time"),
         (call(request={"time": 1471339316998}), "request.time"),
+        (call(request={"time": {}}), "request.time"),
+        (call(request={"time": ["2016-08-16T09:21:57Z"]}), "request.time"),
         (call(request={"uri": ""}), "request.uri"),
         (call(request={"uri": None}), "request.uri"),
         (call(request={"verb": ["GET"]}), "request.verb"),
