@@ -49,7 +49,7 @@ class Availability:
         self.silent = self.silent or silent
         if self.away:
             return
-        self.reason = str(error) or type(error).__name__
+        self.reason = _reason(error)
         self._away_since = time.monotonic()
         self._available.clear()
         log.warning("store_away", error=self.reason)
@@ -61,7 +61,7 @@ class Availability:
             try:
                 await self._probe()
             except StoreError as error:
-                self.reason = str(error)
+                self.reason = _reason(error)
             except Exception as error:
                 log.exception("store_probe_failed")
                 self.reason = repr(error)
@@ -75,3 +75,8 @@ class Availability:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+
+
+def _reason(error: StoreError) -> str:
+    # Never empty: an empty reason means that the store is back.
+    return str(error) or type(error).__name__

@@ -1,5 +1,6 @@
 """The intake, with real parts and a real disk."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -208,6 +209,37 @@ async def test_a_stored_key_is_a_duplicate_while_the_store_cannot_be_written(des
         for name in "bcd":
             assert [DUPLICATE, QUEUED] == await desk.outcomes(make_record("a"), make_record(name))
     assert [DUPLICATE, QUEUED] == await desk.outcomes(make_record("a"), make_record("e"))
+
+
+async def never(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_store_that_does_not_say_what_it_holds_is_asked_once(desk, monkeypatch):
+    asked = 0
+
+    async def known(_: object) -> set[bytes]:
+        nonlocal asked
+        asked += 1
+        await never()
+        return set()
+
+    monkeypatch.setattr(desk.store, "known", known)
+    monkeypatch.setattr(desk.store, "probe", never)
+    async with asyncio.timeout(10):
+        for name in "abc":
+            assert [QUEUED] == await desk.outcomes(make_record(name), queue=True)
+
+    assert 1 == asked
+
+
+async def test_a_store_that_does_not_answer_a_probe_is_away(desk, monkeypatch):
+    monkeypatch.setattr(desk.store, "probe", never)
+    async with asyncio.timeout(10):
+        assert "no answer to a probe" in await desk.intake.probe()
+        assert [QUEUED] == await desk.outcomes(make_record("a"))
+        with locked(desk.spool_path), pytest.raises(StoreError, match="no answer to a probe"):
+            await desk.intake.probe()
 
 
 async def test_the_spool_accepts_events_while_the_store_cannot_be_read(desk):
