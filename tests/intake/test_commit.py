@@ -271,6 +271,19 @@ async def test_a_group_that_takes_too_long_is_given_up_for_everyone_who_waits(ga
     assert [1] == gate.groups
 
 
+async def test_the_limit_of_bytes_is_free_again_after_an_overdue_group(gate, commit):
+    committer = commit(deadline=0.1, max_bytes=100)
+    written = begin(committer, make_record(data="x" * 10))
+    await eventually(lambda: gate.groups)
+    waiting = begin(committer, make_record(data="x" * 80))
+    await asyncio.gather(written, waiting, return_exceptions=True)
+    gate.open.set()
+    await eventually(lambda: 0 == committer.held_events)
+
+    again = [begin(committer, make_record(data="x" * 40)) for _ in range(2)]
+    assert [[STORED]] * 2 == [list(outcomes) for outcomes in await asyncio.gather(*again)]
+
+
 async def test_who_comes_while_a_group_is_overdue_does_not_wait(gate, commit):
     committer = commit(deadline=0.1)
     with pytest.raises(StoreError):
