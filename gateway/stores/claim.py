@@ -90,6 +90,7 @@ class Claim:
             swap()
         finally:
             self._lock(self.path, 0)
+            self._own = os.fstat(self._descriptors[-1])
 
     def report_wal(self) -> None:
         """Log that the WAL holds events, as when somebody reads while the gateway stops."""
