@@ -1,1 +1,1 @@
-"""What commands do to the SQLite files of a store and a spool. The gateway does not load it."""
+"""What commands do to the SQLite files of a store and a spool, loaded when a command needs it."""
