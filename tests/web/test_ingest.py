@@ -2,7 +2,10 @@
 
 import json
 
+from structlog.testing import capture_logs
+
 from tests.adapters.test_logspace import reading
+from tests.records import locked
 
 
 def batch(size: int, invalid: set[int]) -> list[dict[str, str]]:
@@ -28,3 +31,37 @@ async def test_the_events_of_a_large_batch_are_stored_in_their_order(gateway):
     assert (202, "1") == (answer.status, answer.headers["Gateway-Rejected"])
     assert [f"{at}" for at in range(650) if at != 431] == [one["data"]["id"] for one in stored]
     assert "" == json.loads(rejected["data"]["raw"])["id"]
+
+
+async def test_a_refused_request_is_logged_with_its_reason_and_whether_to_repeat_it(
+    gateway, tmp_path
+):
+    with capture_logs() as lines:
+        assert 404 == (await gateway.send("PUT", f"/events/{'x' * 1000}")).status
+        assert 400 == (await gateway.logspace(batch(2, {0, 1}))).status
+        with locked(tmp_path / "events.db"), locked(tmp_path / "spool.db"):
+            assert 503 == (await gateway.logspace(batch(1, set()))).status
+    refused = [line for line in lines if line["event"] == "request_refused"]
+
+    assert [
+        ("info", 404, "no_such_address", False),
+        ("info", 400, "invalid", False),
+        ("warning", 503, "unavailable", True),
+    ] == [(one["log_level"], one["status"], one["reason"], one["retryable"]) for one in refused]
+    assert f"/events/{'x' * 192}" == refused[0]["path"]
+    assert refused[1]["problem"].startswith("[0].id: ")
+    assert {"127.0.0.1"} == {one["client"] for one in refused}
+
+
+async def test_an_answered_request_is_logged_with_what_became_of_its_events(gateway):
+    with capture_logs() as lines:
+        await gateway.logspace(batch(3, {1}))
+        await gateway.logspace(batch(4, set()))
+    first, second = (line for line in lines if line["event"] == "request_answered")
+
+    assert ("logspace", "development", 202) == tuple(
+        first[name] for name in ("dialect", "tenant", "status")
+    )
+    assert (2, 1) == (first["stored"], first["rejected"])
+    assert (2, 2) == (second["stored"], second["duplicate"])
+    assert first["request_id"] != second["request_id"]
