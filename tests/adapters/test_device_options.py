@@ -34,6 +34,14 @@ def test_a_key_for_some_devices_opens_no_others():
     assert_error(device.post(E, device="nope"), 404, 5)
 
 
+def test_a_key_for_some_devices_cannot_find_out_others_where_tenants_are_hidden():
+    keys = [{"key": "K1", "tenants": ["T1"], "devices": ["D1"]}]
+    device = DirectDevice(keys=keys, hide_foreign_tenants=True)
+    assert 201 == device.post(E).status
+    for name in ("D3", "nope"):
+        assert_error(device.post(E, device=name), 403, 0)
+
+
 def tenant(**options):
     return {"device": {"tenants": [{"tenant": "T1", "devices": ["D1"], **options}]}}
 
@@ -78,7 +86,9 @@ async def test_prefer_respond_async_gets_202(gateway, prefer):
 
 async def test_a_queued_tenant_is_answered_from_the_spool(running):
     async with running(tenant(acknowledge="queued")) as gateway:
-        assert 202 == (await gateway.device(E)).status
+        answer = await gateway.device(E)
+        assert 202 == answer.status
+        assert "Preference-Applied" not in answer.headers
         assert_error(await gateway.device(E), 409, 6)
 
 
