@@ -104,6 +104,16 @@ def test_two_sides_are_measured_in_turns(beside):
 
 
 @pytest.mark.slow
+def test_the_lives_of_a_restarted_gateway_are_compared():
+    command = [sys.executable, "-m", "benchmarks.restarts", "--lives", "3", "--events", "2000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+    assert "6,000 of 6,000 acknowledged" in done.stdout
+    assert re.search(r"^CPU us an event +[\d.]+ +[\d.]+ +[\d.]+$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.slow
 @needs_wrk
 def test_a_benchmark_that_is_ended_leaves_no_process_behind():
     options = ["--against", str(ROOT), "--only", "single-1", "--seconds", "30"]
