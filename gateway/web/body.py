@@ -156,13 +156,12 @@ def _brotli_with(brotli: Any) -> Inflate:
         inflater = brotli.Decompressor()
         inflated = bytearray()
         try:
-            piece = inflater.process(raw, output_buffer_limit=min(limit + 1, _CHUNK))
-            while True:
+            # The library says that it can take more input even while it still has output.
+            piece = inflater.process(raw, output_buffer_limit=_CHUNK)
+            while piece:
                 inflated += piece
                 if len(inflated) > limit:
                     raise _too_large(limit)
-                if inflater.is_finished() or inflater.can_accept_more_data():
-                    break
                 piece = inflater.process(b"", output_buffer_limit=_CHUNK)
         except brotli.error as error:
             raise _corrupt(error) from None

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import gzip
 import json
+import random
 import tracemalloc
 import zlib
 
@@ -78,6 +79,22 @@ async def test_the_limit_counts_decompressed_bytes(running, coding, size, status
     async with running(SMALL) as gateway:
         assert status == (await gateway.logspace(body, **headers)).status
         assert status == (await gateway.logspace(batch_of(size))).status
+
+
+@EACH
+@pytest.mark.parametrize("events", [500, 5_000])
+async def test_a_compressed_body_of_any_size_is_inflated(gateway, coding, events):
+    batch = json.dumps([{**READING, "id": f"{at}"} for at in range(events)]).encode()
+    body, headers = packed(coding, batch)
+
+    assert 202 == (await gateway.logspace(body, **headers)).status
+
+
+@EACH
+async def test_a_body_that_inflates_beyond_every_limit_is_413(gateway, coding):
+    body, headers = packed(coding, random.Random(1).randbytes(200_000) + bytes(20_000_000))
+
+    assert 413 == (await gateway.logspace(body, **headers)).status
 
 
 @EACH
