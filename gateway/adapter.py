@@ -31,6 +31,16 @@ class Head(msgspec.Struct, frozen=True):
     header: Callable[[str], str | None]
     headers: Callable[[str], Sequence[str]]
 
+    def credential(self, name: str) -> str | None:
+        """The value of the header *name*, or None without it, or with several that differ."""
+        values = self.headers(name)
+        if not values:
+            return None
+        first = values[0].strip()
+        if len(values) > 1 and any(value.strip() != first for value in values):
+            return None
+        return first
+
 
 class Credential(msgspec.Struct, frozen=True):
     """A secret and the tenants that it opens. `secret` is plain text or ``sha256:<hex>``.

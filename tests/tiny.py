@@ -81,7 +81,7 @@ class TinyAdapter(Adapter[Options, Credential, Tenant]):
                 yield Credential(secret, [house.tenant])
 
     def secret(self, head: Head) -> str | None:
-        return head.header("X-Pass")
+        return head.credential("X-Pass")
 
     def admit(self, head: Head, credential: Credential) -> Tenant:
         return Tenant(credential.tenants[0])

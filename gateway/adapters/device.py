@@ -114,10 +114,9 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
     def secret(self, head: Head) -> str | None:
         """The first of the key's headers that is present decides, even if it is empty."""
         for name in ("X-Moki-TenantAPIToken", "X-API-Key"):
-            values = set(head.headers(name))
-            if values:
-                return values.pop().strip() if len(values) == 1 else None
-        scheme, _, token = (head.header("Authorization") or "").partition(" ")
+            if head.headers(name):
+                return head.credential(name)
+        scheme, _, token = (head.credential("Authorization") or "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else None
 
     def admit(self, head: Head, credential: ApiKey) -> Admitted:

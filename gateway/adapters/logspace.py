@@ -106,7 +106,7 @@ class LogspaceAdapter(Adapter[logspace.Options, Credential, Tenant], HasFolders)
                 yield Credential(token, [space.tenant])
 
     def secret(self, head: Head) -> str | None:
-        return (head.header(SPACE_TOKEN) or "").strip()
+        return head.credential(SPACE_TOKEN)
 
     def admit(self, head: Head, credential: Credential) -> Tenant:
         return Tenant(credential.tenants[0])

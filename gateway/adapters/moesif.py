@@ -119,7 +119,7 @@ class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
                 yield Credential(secret, [application.tenant])
 
     def secret(self, head: Head) -> str | None:
-        return head.header(APPLICATION_ID)
+        return head.credential(APPLICATION_ID)
 
     def admit(self, head: Head, credential: Credential) -> Tenant:
         return Tenant(credential.tenants[0])

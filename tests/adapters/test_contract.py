@@ -120,6 +120,28 @@ async def test_a_wrong_method_is_refused_before_the_credential_is_checked_with_a
 
 
 @EACH
+async def test_two_different_credentials_in_one_request_are_refused(gateway, adapter):
+    [(name, good)] = client(adapter).credential.items()
+    for method, path in ingests(adapter):
+        for values in ([good, "other"], ["other", good], [good, good, ""]):
+            headers = [*client(adapter).headers.items(), *((name, value) for value in values)]
+            answer = await gateway.send(method, path, client(adapter).body.encode(), headers)
+
+            assert_words(adapter, answer, Reason.CREDENTIAL_MISSING)
+    assert [] == await gateway.events()
+
+
+@EACH
+async def test_one_credential_may_be_repeated(gateway, adapter):
+    [(name, good)] = client(adapter).credential.items()
+    headers = [*client(adapter).headers.items(), (name, good), (name, good)]
+    sent = client(adapter).body.encode()
+    answer = await gateway.send(client(adapter).method, client(adapter).path, sent, headers)
+
+    assert client(adapter).success == answer.status
+
+
+@EACH
 async def test_without_a_known_credential_the_body_is_not_read(gateway, adapter):
     [header] = client(adapter).credential
     for method, path in ingests(adapter):
