@@ -20,12 +20,16 @@ def sync(path: Path) -> None:
 
 
 def create(path: Path) -> None:
-    """Make an empty file that only its owner can read.
+    """Make an empty file that only its owner can read, whatever the umask.
 
     Raises:
         FileExistsError: it is there already.
     """
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
 
 
 def hand_over(path: Path) -> None:

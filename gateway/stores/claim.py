@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from gateway import files
 from gateway.errors import StoreError
 
 log = structlog.get_logger()
@@ -45,7 +46,8 @@ class Claim:
                 f"If you moved or restored the database, put it back beside {self.wal.name}. "
                 f"To begin a new one, move {self.wal.name} to where you moved the database."
             )
-        self._lock(self.path, os.O_CREAT)
+        self._create(self.path)
+        self._lock(self.path)
         self._own = os.fstat(self._descriptors[-1])
 
     def exclude(self) -> None:
@@ -56,7 +58,7 @@ class Claim:
         """
         self._lock_beside()
         if self.path.exists():
-            self._lock(self.path, 0)
+            self._lock(self.path)
 
     def check(self) -> None:
         """Find out whether what is written now is in the files that have these names.
@@ -89,7 +91,7 @@ class Claim:
         try:
             swap()
         finally:
-            self._lock(self.path, 0)
+            self._lock(self.path)
             self._own = os.fstat(self._descriptors[-1])
 
     def report_wal(self) -> None:
@@ -107,11 +109,20 @@ class Claim:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.path.parent}: {error.strerror}") from error
-        self._lock(self.lock_file, os.O_CREAT, 0o600)
+        self._create(self.lock_file)
+        self._lock(self.lock_file)
 
-    def _lock(self, file: Path, flags: int, mode: int = 0o644) -> None:
+    def _create(self, file: Path) -> None:
         try:
-            descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC | flags, mode)
+            files.create(file)
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise StoreError(f"{file}: {error.strerror}") from error
+
+    def _lock(self, file: Path) -> None:
+        try:
+            descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise StoreError(f"{file}: {error.strerror}") from error
         self._descriptors.append(descriptor)

@@ -60,6 +60,20 @@ async def stopped_while_somebody_reads(path: Path) -> Path:
     return wal
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+async def test_only_the_owner_can_read_the_files_whatever_the_umask(path, umask):
+    before = os.umask(umask)
+    try:
+        async with closing(await opened(path)) as store:
+            await store.append([make_record()])
+            files = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+
+    names = ("", "-shm", "-wal", "-writer")
+    assert {f"{path.name}{suffix}": 0o600 for suffix in names} == files
+
+
 async def test_a_database_that_was_moved_away_from_its_wal_is_missed_at_start(path):
     wal = await stopped_while_somebody_reads(path)
     size = wal.stat().st_size

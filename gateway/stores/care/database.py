@@ -66,11 +66,11 @@ class DatabaseCare(ABC):
         fresh = files.beside(self.path, "-restoring")
         try:
             fresh.unlink(missing_ok=True)
+            files.create(fresh)
             shutil.copyfile(folder / copied.name, fresh)
             files.sync(fresh)
             if files.digest(fresh, progress) != copied.sha256:
                 raise Damaged(f"{fresh}: not the file that was copied")
-            fresh.chmod(0o600)
             with closing(sqlite3.connect(fresh, isolation_level=None)) as db:
                 settled = self.settle(db, copied, made_at)
             files.hand_over(fresh)
