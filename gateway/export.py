@@ -1,5 +1,6 @@
 """Records as CloudEvents 1.0 in the JSON format, one object per line."""
 
+import re
 import uuid
 from urllib.parse import quote
 
@@ -11,13 +12,19 @@ from schemas.times import rfc3339
 UNTYPED = {"logspace": "logspace.event"}
 """The type of records without one, because CloudEvents requires a type."""
 
+# An escape, or a pair of escapes that is one character. The group is half of such a pair.
+_ESCAPES = re.compile(
+    r"\\[^u]|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)|\\u....", re.DOTALL
+)
+
 
 def cloudevent(sequence: int, record: EventRecord) -> bytes:
     """Write *record* as one line, without the newline.
 
     Attributes as in the CloudEvents 1.0 JSON event format; the extensions are
     dialect, tenant, kind, receivedat, clientaddress and sequence (a decimal
-    string). Times are RFC 3339 in UTC, `data` is the event's own JSON text.
+    string). Times are RFC 3339 in UTC, `data` is the event's own JSON text, in
+    which half of a surrogate pair becomes U+FFFD: not every reader takes one.
     """
     event: dict[str, object] = {
         "specversion": "1.0",
@@ -36,7 +43,7 @@ def cloudevent(sequence: int, record: EventRecord) -> bytes:
         "receivedat": rfc3339(record.received_at),
         "clientaddress": record.client_address,
         "sequence": str(sequence),
-        "data": msgspec.Raw(_one_line(record.data).encode("utf-8", "surrogatepass")),
+        "data": msgspec.Raw(_readable(_one_line(record.data)).encode("utf-8", "replace")),
     }
     return msgspec.json.encode(event)
 
@@ -44,3 +51,9 @@ def cloudevent(sequence: int, record: EventRecord) -> bytes:
 def _one_line(text: str) -> str:
     # In JSON text a line break can only be between tokens, where a space means the same.
     return text.replace("\r", " ").replace("\n", " ") if "\n" in text or "\r" in text else text
+
+
+def _readable(text: str) -> str:
+    if "\\ud" in text or "\\uD" in text:
+        return _ESCAPES.sub(lambda found: "\\ufffd" if found[1] else found[0], text)
+    return text

@@ -4,9 +4,12 @@ import json
 import re
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.export import cloudevent
 from tests.records import make_record
@@ -59,7 +62,7 @@ def test_a_line_is_a_cloudevent_with_extension_attributes():
         {"time": 253_402_300_799_999_999},
         {"time": 0, "received_at": 0},
         {"client_address": "127.0.0.1", "data": '{\r\n\t"a" :\n1 }'},
-        {"data": '{"lone":"\\ud800","nul":"\\u0000","big":1208925819614629174706176}'},
+        {"data": '{"nul":"\\u0000","big":1208925819614629174706176}'},
     ],
 )
 def test_every_record_is_a_valid_cloudevent_on_one_line(changes):
@@ -70,6 +73,32 @@ def test_every_record_is_a_valid_cloudevent_on_one_line(changes):
     assert b"\r" not in line
     assert json.loads(record.data) == json.loads(line)["data"]
     read(line)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"\ud800", "\ufffd"),
+        (r"\udfff\ud800x", "\ufffd\ufffdx"),
+        (r"\uD83D\uDE00\ude00", "😀\ufffd"),
+        (r"\ud83d\ud83d\ude00", "\ufffd😀"),
+        (r"\\ud800\\\ud800", "\\ud800\\\ufffd"),
+        (r"\u00e9\nd800", "é\nd800"),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_replaced(written, read):
+    line = cloudevent(1, make_record(data=f'{{"a":"{written}","{written}":1}}'))
+
+    assert {"a": read, read: 1} == json.loads(line)["data"]
+    assert {"a": read, read: 1} == msgspec.json.decode(line)["data"]
+
+
+@given(st.text(st.characters()))
+def test_every_text_of_an_event_is_strict_json_when_exported(text):
+    line = cloudevent(1, make_record(data=json.dumps({text: text})))
+
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    assert {whole: whole} == msgspec.json.decode(line)["data"]
 
 
 def test_an_empty_subject_is_left_out():
