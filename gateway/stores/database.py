@@ -136,10 +136,15 @@ class Database:
         connection = self._connect(
             uri_of(self._path, "rwc"), uri=True, timeout=BUSY_SECONDS, isolation_level=None
         )
-        if page_size is not None:
-            connection.execute(f"PRAGMA page_size={page_size:d}")
-        for pragma in _PRAGMAS:
-            connection.execute(pragma)
+        try:
+            if page_size is not None:
+                connection.execute(f"PRAGMA page_size={page_size:d}")
+            for pragma in _PRAGMAS:
+                connection.execute(pragma)
+        except BaseException:
+            # Not later: the error refers to this frame, and keeps the connection alive.
+            connection.close()
+            raise
         return connection
 
     def _release(self) -> None:

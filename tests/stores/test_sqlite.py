@@ -1,11 +1,14 @@
 """What only the SQLite store has: files, versions, locks and full disks."""
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import closing as closed
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -213,6 +216,23 @@ async def test_a_file_that_could_not_be_opened_is_not_locked(path):
     for _ in range(2):
         with pytest.raises(StoreError, match="not a database"):
             await opened(path)
+
+
+async def test_a_file_that_could_not_be_opened_is_closed_before_the_error_is_handled(path):
+    path.write_text("notes " * 1000)
+    kept = path.stat()
+    with pytest.raises(StoreError, match="not a database") as raised:
+        await opened(path)
+
+    assert not any(os.path.samestat(kept, found) for found in open_files())
+    assert str(path) in str(raised.value)
+
+
+def open_files() -> Iterator[os.stat_result]:
+    """What this process has open."""
+    for descriptor in Path("/dev/fd").iterdir():
+        with suppress(OSError):  # the one that listed the folder is closed
+            yield descriptor.stat()
 
 
 async def test_a_closed_store_raises_store_error(path):

@@ -11,7 +11,7 @@ other.
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class Rotation:
         try:
             self._next.unlink(missing_ok=True)
             files.create(self._next)
-            with closing(self._open()) as made, snapshot(self._path) as old:
+            with self._open() as made, snapshot(self._path) as old:
                 made.execute(f"PRAGMA page_size={self._page_size:d}")
                 for number, script in enumerate(self._migrations, start=1):
                     made.executescript(f"BEGIN;{script};PRAGMA user_version={number:d};COMMIT;")
@@ -69,7 +69,7 @@ class Rotation:
         Raises:
             StoreError: another program reads the old store; it goes on as it is.
         """
-        with closing(self._open()) as made:
+        with self._open() as made:
             _copy_runs(old, made, lambda *_: None)
             in_transaction(made, lambda: _copy_rest(old, made, last, attempted_from))
         [(busy, _, _)] = old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -92,10 +92,11 @@ class Rotation:
         self.sealed.chmod(0o400)
         files.sync(self._path.parent)
 
-    def _open(self) -> sqlite3.Connection:
-        made = sqlite3.connect(self._next, isolation_level=None)
-        made.execute("PRAGMA synchronous=FULL")
-        return made
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._next, isolation_level=None)) as made:
+            made.execute("PRAGMA synchronous=FULL")
+            yield made
 
 
 def _copy_runs(old: sqlite3.Connection, made: sqlite3.Connection, progress: Progress) -> None:
