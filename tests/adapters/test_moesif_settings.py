@@ -123,7 +123,7 @@ async def test_rules_have_the_members_that_sdks_require(running, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["/v1/config", "/v1/rules"])
-@pytest.mark.parametrize("form", ["{}", '"{}"', 'W/"{}"', '"other", "{}"'])
+@pytest.mark.parametrize("form", ["{}", '"{}"', 'W/"{}"', '"other", "{}"', "*"])
 async def test_an_unchanged_tag_gets_304(gateway, path, form):
     tag = CONFIG_TAG if path.endswith("config") else RULES_TAG
     had = (await gateway.send("GET", path, b"", ID)).headers[tag]

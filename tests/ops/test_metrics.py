@@ -72,13 +72,14 @@ async def test_refuse_counts_nothing_as_quarantined(running):
 
 async def test_the_spool_is_measured_from_filling_to_draining(gateway, tmp_path):
     with locked(tmp_path / "events.db"):
-        assert 202 == (await gateway.device(DEVICE_EVENT)).status
-        assert 1 == await gateway.metric(f"gateway_queued_total{T1}")
+        for event in (DEVICE_EVENT, {**DEVICE_EVENT, "timestamp": 2}):
+            assert 202 == (await gateway.device(event)).status
+        assert 2 == await gateway.metric(f"gateway_queued_total{T1}")
         assert 0 == await gateway.metric(f"gateway_accepted_total{T1}")
-        assert 1 == await gateway.metric("gateway_spool_depth")
+        assert 2 == await gateway.metric("gateway_spool_depth")
 
     async def drained() -> bool:
-        return await gateway.metric('gateway_spool_drained_total{outcome="stored"}') == 1
+        return await gateway.metric('gateway_spool_drained_total{outcome="stored"}') == 2
 
     await eventually(drained)
     assert 0 == await gateway.metric("gateway_spool_depth")

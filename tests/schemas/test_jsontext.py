@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas import Unreadable, jsontext
+from schemas import TooMany, Unreadable, jsontext
 from schemas.jsontext import MAX_DEPTH
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -331,3 +331,20 @@ def test_a_body_of_a_byte_order_mark_alone_is_blank(body):
 
 def test_a_byte_order_mark_is_dropped_if_the_dialect_allows_it():
     assert b"[]" == jsontext.require_utf8(b"\xef\xbb\xbf[]", bom=True)
+
+
+def test_the_limit_of_depth_counts_no_neighbours():
+    text = b"[" + nested(MAX_DEPTH - 1) + b",[],[{}]" * 50 + b"]"
+
+    assert not jsontext.depth_exceeds(text)
+    assert jsontext.depth_exceeds(b"[" + text + b"]")
+
+
+@pytest.mark.parametrize("element", [b"1", b"NaN", b'{"a":[1,2,3,4,5,6]}'])
+def test_an_array_with_too_many_elements_is_refused(monkeypatch, element):
+    monkeypatch.setattr(jsontext, "MAX_ELEMENTS", 100)
+    most = b"[" + b",".join([element] * 100) + b"]"
+
+    assert [element] * 100 == jsontext.split_array(most)
+    with pytest.raises(TooMany, match="100"):
+        jsontext.split_array(most[:-1] + b"," + element + b"]")

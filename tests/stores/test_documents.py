@@ -1,6 +1,12 @@
-"""Documents that are not events, for every registered store."""
+"""Documents that are not events, for every registered store, and those in files."""
+
+import os
+from pathlib import Path
+
+import pytest
 
 from gateway.store import StoredDocument
+from gateway.stores.documents import FolderDocuments
 from tests.records import NOW, stored
 
 
@@ -38,3 +44,47 @@ async def test_documents_are_not_events(store):
     await store.put("device", "T1", "a", "{}", NOW)
 
     assert [] == await stored(store)
+
+
+@pytest.fixture
+def files(store, tmp_path: Path) -> FolderDocuments:
+    """Documents of the dialect logspace whose names begin with ``orders/`` are files in orders."""
+    (tmp_path / "orders").mkdir()
+    return FolderDocuments(store, {("logspace", "orders/"): tmp_path / "orders"})
+
+
+async def test_a_name_with_the_prefix_of_a_folder_is_a_file_there(files, store, tmp_path):
+    await store.put("logspace", "T1", "orders/a", "of the store", NOW)
+    assert await files.get("logspace", "T1", "orders/a") is None
+
+    path = tmp_path / "orders" / "a.json"
+    for body, second in (("é", 1_000_000_000), ("edited", 1_000_000_001)):
+        path.write_text(body, encoding="utf-8")
+        os.utime(path, (second, second))
+        found = await files.get("logspace", "T1", "orders/a")
+        assert StoredDocument(body, second * 1_000_000) == found
+
+
+async def test_every_other_document_is_in_the_store(files, store):
+    for dialect, name in (("device", "orders/a"), ("logspace", "order"), ("logspace", "a")):
+        await files.put(dialect, "T1", name, "{}", NOW)
+        assert StoredDocument("{}", NOW) == await files.get(dialect, "T1", name)
+        assert StoredDocument("{}", NOW) == await store.get(dialect, "T1", name)
+    assert {("T1", "order"), ("T1", "a")} == {*await files.names("logspace", "")}
+
+
+@pytest.mark.parametrize("name", ["../secret", "sub/secret", "", "a\x00", "a/../../secret"])
+async def test_no_name_leads_out_of_the_folder(files, tmp_path, name):
+    for path in ("secret.json", "orders/.json", "orders/sub/secret.json", "orders/a/b"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("secret")
+
+    assert await files.get("logspace", "T1", f"orders/{name}") is None
+
+
+async def test_a_file_that_is_not_text_is_no_document(files, tmp_path):
+    (tmp_path / "orders" / "a.json").write_bytes(b"\xff")
+    (tmp_path / "orders" / "b.json").mkdir()
+
+    assert await files.get("logspace", "T1", "orders/a") is None
+    assert await files.get("logspace", "T1", "orders/b") is None

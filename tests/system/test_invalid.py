@@ -114,12 +114,14 @@ async def test_a_body_that_is_not_json_is_refused_and_quarantined_unchanged(gate
     assert '[{"a": tru}\\xff\x00]' == kept["data"]["raw"]
 
 
-async def test_an_invalid_device_event_is_refused_and_quarantined(gateway):
+@pytest.mark.parametrize("on_invalid", ["quarantine", "accept"])
+async def test_an_invalid_device_event_is_refused_and_quarantined(running, on_invalid):
     event = {**device_event("x"), "severity": 9}
     path = "/rest/v1/api/tenants/T1/devices/D1/events"
-    answer = await ask(gateway.url, Request("POST", path, DEVICE, event))
+    async with running({"ingest": {"on_invalid": on_invalid}}) as gateway:
+        answer = await ask(gateway.url, Request("POST", path, DEVICE, event))
 
-    assert [400, 6] == [answer.status, answer.json["error"]]
-    assert "severity" in answer.json["message"]
-    [kept] = await gateway.events(kind="rejected", dialect="device")
-    assert event == json.loads(kept["data"]["raw"])
+        assert [400, 6] == [answer.status, answer.json["error"]]
+        assert "severity" in answer.json["message"]
+        [kept] = await gateway.events(kind="rejected", dialect="device")
+        assert event == json.loads(kept["data"]["raw"])
