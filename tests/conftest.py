@@ -192,7 +192,7 @@ class Process:
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             )
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with self.log.open("rb") as log:
                 log.seek(offset)

@@ -51,7 +51,7 @@ async def sequences(store: Store, **wanted: Any) -> list[int]:
     return [sequence async for sequence, _ in store.read(Selection(**wanted))]
 
 
-async def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:
+async def eventually(condition: Callable[[], Any], seconds: float = 30) -> Any:
     """Wait until *condition* gives something true, awaiting it if need be; return that."""
     deadline = time.monotonic() + seconds
     while True:

@@ -96,6 +96,15 @@ async def ask(url: str, request: Request) -> Answer | None:
         client.close()
 
 
+async def accepted(url: str, request: Request) -> Answer | None:
+    """Send *request* again for as long as it is answered 503, as clients do."""
+    async with asyncio.timeout(30):
+        # A server of another process has no event to wait for.
+        while (answer := await ask(url, request)) is None or answer.status == 503:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    return answer
+
+
 _names = (f"event-{n}" for n in itertools.count())
 
 
@@ -203,7 +212,7 @@ def metric(ops_url: str, sample: str) -> float:
     return 0.0
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 15) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 30) -> Any:
     """Wait until *condition* gives something true, and return that."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
