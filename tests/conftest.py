@@ -205,6 +205,7 @@ class Process:
             if self.process.poll() is not None:
                 break
             time.sleep(0.02)
+        self.kill_if_running()
         raise RuntimeError(self.log.read_text())
 
     def signal(self, number: int) -> int:
