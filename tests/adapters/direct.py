@@ -92,8 +92,14 @@ class Direct:
         return outcomes
 
     def events(self) -> list[dict[str, Any]]:
-        """The records of accepted requests, as `gateway export` writes them."""
-        return [json.loads(cloudevent(at, record)) for at, record in enumerate(self.records)]
+        """The records of accepted requests, as `gateway export` writes them.
+
+        Their data is as it is stored: an export cannot have half of a surrogate pair.
+        """
+        return [
+            json.loads(cloudevent(at, record)) | {"data": json.loads(record.data)}
+            for at, record in enumerate(self.records)
+        ]
 
 
 def _read(endpoint: Ingest[Any], inbound: Inbound[Any]) -> ParseResult:
