@@ -89,6 +89,7 @@ asyncio.run(main())
                 "lookup",
                 "reader",
                 "rejects",
+                "rows",
                 "url",
                 "aiosqlite",
             },

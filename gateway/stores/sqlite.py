@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -19,13 +18,12 @@ from gateway.stores.database import (
     Database,
     Engine,
     in_transaction,
-    insert_many,
-    insert_statements,
     open_database,
 )
 from gateway.stores.keys import KeyIndex
 from gateway.stores.lookup import Lookup
 from gateway.stores.reader import SqliteReader
+from gateway.stores.rows import Rows, Streams, rows_of, split_duplicates
 from gateway.stores.schema import migrations
 from gateway.stores.url import files_of, path_of
 
@@ -33,13 +31,6 @@ __all__ = ["SqliteStore", "care_for", "files_of", "open_reader", "open_store"]
 
 log = structlog.get_logger()
 
-_COLUMNS = 10
-_APPEND = insert_statements(
-    "event (seq, id, stream, key, time, received_at, type, subject, client_address, data)",
-    _COLUMNS,
-)
-_STREAMS = "SELECT dialect, tenant, kind, id FROM stream"
-_NEW_STREAM = "INSERT INTO stream (dialect, tenant, kind) VALUES (?, ?, ?)"
 _LAST = "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT seq FROM trimmed))"
 _KEPT = "SELECT id, key FROM event WHERE seq > ?"
 _WARM_RETRY = 1.0
@@ -71,7 +62,7 @@ class SqliteStore:
         # The keys and the last sequence of a commit that the index has not followed yet.
         self._uncounted: tuple[Sequence[bytes], int] | None = None
         self._conflict = ""
-        self._streams: dict[tuple[str, str, str], int] = {}
+        self._streams = Streams()
         self._closing: asyncio.Task[None] | None = None
         self._attempted_from = max(0, last - _LARGEST_GROUP)
         self._own: set[bytes] = set()
@@ -101,60 +92,27 @@ class SqliteStore:
         self._catch_up()
         self._attempted_from = self._last
         self._rotated = []
-        streams = self._streams
-        try:
-            numbers = [streams[r.dialect, r.tenant, r.kind] for r in records]
-        except KeyError:
-            self._intern_streams(db, records)
-            numbers = [streams[r.dialect, r.tenant, r.kind] for r in records]
-        fresh, outcomes = self._split_duplicates(db, records)
-        keys: list[bytes] = []
-        rejected: list[tuple[int, bytes | None]] = []
-        values: list[Any] = []
-        seq = self._last
-        for at in fresh:
-            r = records[at]
-            seq += 1
-            if r.kind == Kind.REJECTED:
-                rejected.append((seq, r.key))
-            elif r.key is not None:
-                keys.append(r.key)
-            values += (
-                seq,
-                r.id,
-                numbers[at],
-                r.key,
-                r.time,
-                r.received_at,
-                r.type,
-                r.subject,
-                r.client_address,
-                r.data,
-            )
-        if values:
-            self._commit(db, values, keys, rejected)
+        streams = self._streams.numbers(db, records)
+        fresh, outcomes = split_duplicates(records, self._held(db, records), self._own)
+        rows = rows_of(records, fresh, streams, self._last)
+        if rows.values:
+            self._commit(db, rows)
         return outcomes
 
-    def _commit(
-        self,
-        db: sqlite3.Connection,
-        values: Sequence[Any],
-        keys: Sequence[bytes],
-        rejected: Sequence[tuple[int, bytes | None]],
-    ) -> None:
+    def _commit(self, db: sqlite3.Connection, rows: Rows) -> None:
         evicted = 0
-        uncounted = keys, self._last + len(values) // _COLUMNS
+        uncounted = rows.keys, rows.last
 
         def work() -> None:
             nonlocal evicted
             try:
-                insert_many(db, _APPEND, values, _COLUMNS)
+                rows.insert(db)
             except sqlite3.IntegrityError:
                 self._look_for_another_writer(db)
                 raise
-            if rejected:
-                evicted = rejects.keep(db, rejected, self._max_rejected)
-            self._keys.write(db, len(keys))
+            if rows.rejected:
+                evicted = rejects.keep(db, rows.rejected, self._max_rejected)
+            self._keys.write(db, len(rows.keys))
 
         in_transaction(db, work)
         # Durable: a failure told now would have them sent again. What fails is done again later.
@@ -178,42 +136,11 @@ class SqliteStore:
             self._keys.committed(keys, last)
             self._last, self._uncounted = last, None
 
-    def _split_duplicates(
-        self, db: sqlite3.Connection, records: Sequence[EventRecord]
-    ) -> tuple[Sequence[int], list[Outcome]]:
-        """Return the indexes of the records to insert, and the outcome of each record."""
-        outcomes = [Outcome.STORED] * len(records)
-        keys = [record.key for record in records if record.key is not None]
-        held = self._keys.held(db, keys)
+    def _held(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> set[bytes]:
+        """The keys of *records* that the store has."""
+        held = self._keys.held(db, [r.key for r in records if r.key is not None])
         rejected = [r.key for r in records if r.kind == Kind.REJECTED and r.key is not None]
-        if rejected:
-            held |= rejects.held(db, rejected)
-        own = self._own
-        # The usual case: no key is stored, and none occurs twice in the call.
-        if not held and len(set(keys)) == len(keys) and own.isdisjoint(r.id for r in records):
-            return range(len(records)), outcomes
-        fresh: list[int] = []
-        for at, record in enumerate(records):
-            if record.id in own:
-                continue
-            if record.key is not None:
-                if record.key in held:
-                    outcomes[at] = Outcome.DUPLICATE
-                    continue
-                held.add(record.key)
-            fresh.append(at)
-        return fresh, outcomes
-
-    def _intern_streams(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> None:
-        wanted = {(r.dialect, r.tenant, r.kind) for r in records}
-
-        def work() -> list[tuple[str, str, str, int]]:
-            known = {row[:3] for row in db.execute(_STREAMS)}
-            db.executemany(_NEW_STREAM, sorted(wanted - known))
-            return db.execute(_STREAMS).fetchall()
-
-        for *names, number in in_transaction(db, work):
-            self._streams[tuple(names)] = number  # type: ignore[index]
+        return held | rejects.held(db, rejected) if rejected else held
 
     async def reconcile(self, ids: Collection[bytes]) -> None:
         await self._database.run(lambda db: self._reconcile(db, set(ids)))
@@ -273,7 +200,7 @@ class SqliteStore:
 
         def begin(db: sqlite3.Connection) -> None:
             self._keys = KeyIndex(db, self._keys)
-            self._streams = {}
+            self._streams = Streams()
 
         # The thread goes on if whoever waits is cancelled: let it finish before others open files.
         async with self._lookup.paused(), self._reader.paused():

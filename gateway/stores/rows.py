@@ -1,0 +1,115 @@
+"""Records as rows of the table ``event``, and the numbers of what many rows have in common."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence, Set
+from typing import Any, NamedTuple
+
+from gateway.record import EventRecord, Kind, Outcome
+from gateway.stores.database import in_transaction, insert_many, insert_statements
+
+_COLUMNS = 10
+_APPEND = insert_statements(
+    "event (seq, id, stream, key, time, received_at, type, subject, client_address, data)",
+    _COLUMNS,
+)
+_STREAMS = "SELECT dialect, tenant, kind, id FROM stream"
+_NEW_STREAM = "INSERT INTO stream (dialect, tenant, kind) VALUES (?, ?, ?)"
+
+
+class Streams:
+    """The numbers of streams: few rows, each interned when its first record comes."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, str, str], int] = {}
+
+    def numbers(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> list[int]:
+        """The number of each record's stream; those that are new get theirs first."""
+        known = self._numbers
+        try:
+            return [known[r.dialect, r.tenant, r.kind] for r in records]
+        except KeyError:
+            self._intern(db, records)
+            return [known[r.dialect, r.tenant, r.kind] for r in records]
+
+    def _intern(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> None:
+        wanted = {(r.dialect, r.tenant, r.kind) for r in records}
+
+        def work() -> list[tuple[str, str, str, int]]:
+            known = {row[:3] for row in db.execute(_STREAMS)}
+            db.executemany(_NEW_STREAM, sorted(wanted - known))
+            return db.execute(_STREAMS).fetchall()
+
+        self._numbers.update((row[:3], row[3]) for row in in_transaction(db, work))
+
+
+def split_duplicates(
+    records: Sequence[EventRecord], held: set[bytes], own: Set[bytes]
+) -> tuple[Sequence[int], list[Outcome]]:
+    """Return the indexes of the records to insert, and the outcome of each record.
+
+    *held* are those of the records' keys that are stored, and gains the others. *own*
+    are ids that an earlier attempt of ours has stored.
+    """
+    outcomes = [Outcome.STORED] * len(records)
+    keys = [record.key for record in records if record.key is not None]
+    # The usual case: no key is stored, and none occurs twice in the call.
+    if not held and len(set(keys)) == len(keys) and own.isdisjoint(r.id for r in records):
+        return range(len(records)), outcomes
+    fresh: list[int] = []
+    for at, record in enumerate(records):
+        if record.id in own:
+            continue
+        if record.key is not None:
+            if record.key in held:
+                outcomes[at] = Outcome.DUPLICATE
+                continue
+            held.add(record.key)
+        fresh.append(at)
+    return fresh, outcomes
+
+
+class Rows(NamedTuple):
+    """The rows of one transaction, all their columns one behind the other.
+
+    `keys` are those of events, `rejected` the sequence and key of each quarantined
+    record. `last` is the sequence of the last row.
+    """
+
+    values: Sequence[Any]  # Any: columns of several types
+    keys: Sequence[bytes]
+    rejected: Sequence[tuple[int, bytes | None]]
+    last: int
+
+    def insert(self, db: sqlite3.Connection) -> None:
+        """Insert them, in a transaction of the caller."""
+        insert_many(db, _APPEND, self.values, _COLUMNS)
+
+
+def rows_of(
+    records: Sequence[EventRecord], chosen: Iterable[int], streams: Sequence[int], last: int
+) -> Rows:
+    """Make rows of the *chosen* of *records*, whose *streams* these are, after sequence *last*."""
+    keys: list[bytes] = []
+    rejected: list[tuple[int, bytes | None]] = []
+    values: list[Any] = []
+    seq = last
+    for at in chosen:
+        r = records[at]
+        seq += 1
+        if r.kind == Kind.REJECTED:
+            rejected.append((seq, r.key))
+        elif r.key is not None:
+            keys.append(r.key)
+        values += (
+            seq,
+            r.id,
+            streams[at],
+            r.key,
+            r.time,
+            r.received_at,
+            r.type,
+            r.subject,
+            r.client_address,
+            r.data,
+        )
+    return Rows(values, keys, rejected, seq)
