@@ -140,6 +140,7 @@ class Gateway:
             on_invalid=self._settings.ingest.on_invalid,
             body_timeout=self._settings.server.body_timeout,
         )
+        self._stack.push_async_callback(self._reception.close, self._settings.store.deadline)
 
     async def _take_commands(self) -> None:
         store, path = self._store, control_path(self._settings)

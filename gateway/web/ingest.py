@@ -97,6 +97,12 @@ class IngestHandler:
             if isinstance(one, Provisions)
         }
 
+    async def close(self, timeout: float) -> None:
+        """Wait until what requests have created is recorded, at most *timeout* seconds."""
+        async with asyncio.TaskGroup() as group:
+            for one in self._provisioning.values():
+                group.create_task(one.close(timeout))
+
     async def handle(self, request: BaseRequest) -> tuple[Reply, dict[str, str]]:
         """Give the reply to one request, and more headers for it.
 

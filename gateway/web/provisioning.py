@@ -36,6 +36,17 @@ class Provisioning(Generic[TenantT]):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def close(self, timeout: float) -> None:
+        """Wait for what is being recorded, at most *timeout* seconds; then give it up."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=timeout)
+        for task in late:
+            task.cancel()
+        if late:
+            # Their next events create them again.
+            log.warning("devices_not_remembered", dialect=self._dialect, count=len(late))
+
     async def _record(self, inbound: Inbound[TenantT], name: str) -> None:
         tenant = inbound.tenant.name
         try:

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from gateway.stores import open_store
 from tests.adapters.reports import E, altered
 from tests.conftest import Running
-from tests.records import eventually
+from tests.records import closing, eventually
 
 TENANTS = [{"tenant": "T1", "provisioning": "open"}]
 
@@ -16,7 +18,8 @@ TENANTS = [{"tenant": "T1", "provisioning": "open"}]
 @pytest.fixture
 async def gateway(running: Callable[..., Any]) -> AsyncIterator[Running]:
     """A gateway with a tenant that creates devices."""
-    async with running({"device": {"tenants": TENANTS}}) as started:
+    changes = {"device": {"tenants": TENANTS}, "store": {"deadline": 1}}
+    async with running(changes) as started:
         yield started
 
 
@@ -61,6 +64,32 @@ async def test_a_queued_event_is_answered_before_its_device_is_recorded(gateway,
         return [("T1", "device/new")] == await devices(gateway)
 
     await eventually(recorded)
+
+
+async def test_a_stop_waits_until_the_devices_of_queued_events_are_recorded(
+    gateway, gate, tmp_path
+):
+    assert 202 == (await gateway.device(E, device="new", Prefer="respond-async")).status
+    stopping = asyncio.create_task(gateway.gateway.stop())
+    await asyncio.sleep(0.1)
+    assert not stopping.done()
+    gate.set()
+    await stopping
+
+    async with closing(await open_store(f"sqlite:///{tmp_path}/events.db", 1)) as store:
+        assert [("T1", "device/new")] == list(await store.names("device", "device/"))
+
+
+async def test_a_stop_gives_up_a_device_that_cannot_be_recorded_in_time(gateway, gate):
+    assert 202 == (await gateway.device(E, device="new", Prefer="respond-async")).status
+    with capture_logs() as lines:
+        async with asyncio.timeout(20):
+            await gateway.gateway.stop()
+        gate.set()
+        await asyncio.sleep(0.05)
+
+    [line] = [line for line in lines if "not_remembered" in line["event"]]
+    assert ("warning", "device", 1) == (line["log_level"], line["dialect"], line["count"])
 
 
 async def test_a_device_is_recorded_once(gateway):
