@@ -37,12 +37,12 @@ log = structlog.get_logger()
 
 
 def _redactor(settings: Settings) -> Redactor:
-    tenants = {
-        (dialect, tenant.tenant): rules
-        for dialect, table in settings.dialects.items()
-        for tenant in tenants_of(table)
-        if (rules := _rules(tenant.redact))
-    }
+    tenants: dict[tuple[str, str], Rules] = {}
+    for dialect, table in settings.dialects.items():
+        for tenant in tenants_of(table):
+            # A tenant may have several tables: a space may have one, and a file of tokens.
+            name = dialect, tenant.tenant
+            tenants[name] = tenants.get(name, Rules()).joined(_rules(tenant.redact))
     return Redactor(_rules(settings.redact), tenants)
 
 

@@ -90,6 +90,24 @@ async def test_its_tenants_have_masking_rules(running):
     assert {**READING, "value": "[redacted]"} == event["data"]
 
 
+@pytest.mark.parametrize("names", [["value", "meter"], ["value", ""], ["", "value"]])
+async def test_a_tenant_with_two_tables_has_the_masking_rules_of_both(running, names):
+    houses = [
+        {"tenant": "home", "passes": [one], "redact": {"keys": [name] if name else []}}
+        for one, name in zip(["open sesame", "other"], names, strict=True)
+    ]
+    async with running({"tiny": {"houses": houses}}, adapters=EVERY) as gateway:
+        for secret in ("open sesame", "other"):
+            await gateway.send(
+                "POST", "/tiny/cellar", {**READING, "number": len(secret)}, {"X-Pass": secret}
+            )
+        events = await gateway.events()
+
+    assert [set(names) - {""}] * 2 == [
+        {name for name, value in event["data"].items() if value == "[redacted]"} for event in events
+    ]
+
+
 async def test_the_other_dialects_are_unchanged(four):
     event = {"id": "1", "system": "s", "agent-id": "a", "timestamp": "2026-01-01T00:00:00Z"}
 
