@@ -12,6 +12,7 @@ from gateway.auth import digest_of
 from gateway.config import Settings
 from gateway.errors import ConfigError
 from gateway.stores import files_of, folder_of
+from gateway.web.routes import Routes
 from schemas import Problem
 from schemas.config import Store, split_address
 from schemas.options import TenantTable
@@ -37,7 +38,7 @@ def find_problems(name: str, table: Table, adapters: AdapterClasses = ADAPTERS) 
 
 
 def validate(settings: Settings, file: str, adapters: AdapterClasses = ADAPTERS) -> None:
-    """Check every table by `find_problems`, then look for resources that two tables claim.
+    """Check every table by `find_problems`, then look for what two tables claim.
 
     Raises:
         ConfigError: with every problem found.
@@ -47,7 +48,7 @@ def validate(settings: Settings, file: str, adapters: AdapterClasses = ADAPTERS)
         for name, table in settings.tables().items()
         for problem in find_problems(name, table, adapters)
     ]
-    problems += [] if problems else _claimed_twice(settings)
+    problems += [] if problems else [*_claimed_twice(settings), *_clashes(settings, adapters)]
     if problems:
         raise ConfigError(file, problems)
 
@@ -60,6 +61,14 @@ def _claimed_twice(settings: Settings) -> Iterator[Problem]:
     public, ops = settings.server.listen, settings.ops.listen
     if split_address(public) == split_address(ops) and split_address(ops)[1]:
         yield Problem("ops.listen", "The public listener has this address.")
+
+
+def _clashes(settings: Settings, adapters: AdapterClasses) -> Iterator[Problem]:
+    """The first address that two endpoints claim, or that no request can have."""
+    try:
+        Routes([adapter(settings.dialects[adapter.dialect]) for adapter in adapters])
+    except ValueError as error:
+        yield Problem("", str(error))
 
 
 def _credential_problems(adapter: AnyAdapter) -> Iterator[Problem]:

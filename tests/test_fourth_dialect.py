@@ -139,6 +139,19 @@ def test_the_table_of_an_unregistered_dialect_is_unknown():
         resolve(merged(CONFIG, HOME), dialects())
 
 
+class Elsewhere(TinyAdapter):
+    """Speaks a dialect whose address is one of the tiny dialect too."""
+
+    dialect = "elsewhere"
+    prefixes = ("/elsewhere/",)
+
+
+def test_an_address_of_two_dialects_is_a_problem_of_the_configuration():
+    both = (*EVERY, Elsewhere)
+    with pytest.raises(ConfigError, match=r"'tiny' and /tiny/{meter} of 'elsewhere' overlap"):
+        validate(resolve(merged(CONFIG, HOME), dialects(both)), "c.toml", both)
+
+
 @pytest.mark.parametrize("reason", Reason)
 def test_it_answers_every_reason(reason):
     adapter = TinyAdapter(resolve(merged(CONFIG, HOME), dialects(EVERY)).dialect("tiny", Options))
