@@ -16,7 +16,7 @@ def keep(
 
     Returns how many went. Belongs to the transaction that inserts the events.
     """
-    db.executemany("INSERT INTO quarantine VALUES (?, ?)", rejected)
+    db.executemany("INSERT INTO quarantine (seq, key) VALUES (?, ?)", rejected)
     excess = db.execute(_EXCESS, (max_rejected,)).fetchall()
     if excess:
         db.execute("UPDATE trimmed SET seq = max(seq, ?)", max(excess))

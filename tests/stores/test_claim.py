@@ -236,7 +236,7 @@ async def test_a_store_that_somebody_else_writes_is_written_no_more(path):
         with closed(sqlite3.connect(path)) as other, other:
             other.execute(
                 "INSERT INTO event SELECT seq + 1, id, stream, NULL, time, received_at, type,"
-                " subject, client_address, data FROM event"
+                " subject, client_address, data, sender FROM event"
             )
         for _ in range(2):
             with pytest.raises(StoreError, match="another process has written event 2") as raised:

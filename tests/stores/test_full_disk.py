@@ -61,7 +61,7 @@ FULL_DISK = """
     async def main(url):
         store = await open_store(url, 10)
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
         said, failed = [], []
         for n in range(400):
             name = f"{n}"

@@ -31,7 +31,10 @@ _EVENTS = """
 SELECT seq, id, stream, key, time, received_at, type, subject, client_address, data
 FROM event WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?
 """
-_ADD = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD = """
+INSERT INTO event (seq, id, stream, key, time, received_at, type, subject, client_address, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 # Where the last sequence may be read, if the end of the table of events cannot.
 _LAST_EVENT = "SELECT coalesce(max(seq), 0) FROM event"
 _LASTS = (
@@ -40,7 +43,8 @@ _LASTS = (
     "SELECT coalesce(max(seq), 0) FROM quarantine",
 )
 _QUARANTINE = """
-INSERT INTO quarantine SELECT min(seq), event.key FROM event JOIN stream ON stream.id = event.stream
+INSERT INTO quarantine (seq, key)
+SELECT min(seq), event.key FROM event JOIN stream ON stream.id = event.stream
 WHERE kind = 'rejected' GROUP BY coalesce(event.key, event.id)
 """
 _RUNS = "SELECT run, last_seq FROM sealed_run WHERE last_seq < ?"

@@ -1,0 +1,92 @@
+-- Who sends events: a credential, by the first 8 hexadecimal digits of its SHA-256 digest, and a
+-- User-Agent. A credential has a bounded number of rows.
+CREATE TABLE sender (
+    id INTEGER PRIMARY KEY,
+    credential TEXT NOT NULL,
+    user_agent TEXT NOT NULL,
+    UNIQUE (credential, user_agent)
+);
+
+-- NULL in events that an earlier version stored. ADD COLUMN rewrites no row.
+ALTER TABLE event ADD COLUMN sender INTEGER;
+
+-- How often a quarantined record was sent again, and when last; its event has the first time.
+ALTER TABLE quarantine ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE quarantine ADD COLUMN last_seen INTEGER;
+
+-- What is counted: few rows, so that each count names one by a number.
+CREATE TABLE count_series (
+    id INTEGER PRIMARY KEY,
+    dialect TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    UNIQUE (dialect, tenant, kind, outcome)
+);
+
+-- Counts by the minute and, once they are older, by the hour: minutes and hours since 1970 UTC.
+CREATE TABLE minute_count (
+    minute INTEGER NOT NULL,
+    series INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (minute, series)
+) WITHOUT ROWID;
+CREATE TABLE hour_count (
+    hour INTEGER NOT NULL,
+    series INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (hour, series)
+) WITHOUT ROWID;
+
+-- For people with a shell: who sent what, how often it was refused, and how much came in.
+DROP VIEW record;
+CREATE VIEW record AS
+SELECT
+    seq,
+    dialect,
+    tenant,
+    kind,
+    type,
+    subject,
+    strftime('%Y-%m-%dT%H:%M:%fZ', time / 1000000.0, 'unixepoch') AS time,
+    strftime('%Y-%m-%dT%H:%M:%fZ', received_at / 1000000.0, 'unixepoch') AS received_at,
+    client_address,
+    credential,
+    user_agent,
+    data
+FROM event
+JOIN stream ON stream.id = event.stream
+LEFT JOIN sender ON sender.id = event.sender;
+
+CREATE VIEW rejection AS
+SELECT
+    seq,
+    dialect,
+    tenant,
+    type AS reason,
+    repeats + 1 AS times,
+    strftime('%Y-%m-%dT%H:%M:%fZ', received_at / 1000000.0, 'unixepoch') AS first_seen,
+    strftime('%Y-%m-%dT%H:%M:%fZ', coalesce(last_seen, received_at) / 1000000.0, 'unixepoch')
+        AS last_seen,
+    credential,
+    user_agent,
+    data
+FROM quarantine
+JOIN event USING (seq)
+JOIN stream ON stream.id = event.stream
+LEFT JOIN sender ON sender.id = event.sender;
+
+CREATE VIEW tally AS
+SELECT
+    strftime('%Y-%m-%dT%H:%MZ', minute * 60, 'unixepoch') AS time,
+    1 AS minutes,
+    dialect,
+    tenant,
+    kind,
+    outcome,
+    count
+FROM minute_count JOIN count_series ON count_series.id = series
+UNION ALL
+SELECT
+    strftime('%Y-%m-%dT%H:%MZ', hour * 3600, 'unixepoch'), 60, dialect, tenant, kind, outcome, count
+FROM hour_count JOIN count_series ON count_series.id = series;
