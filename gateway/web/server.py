@@ -13,7 +13,7 @@ from typing import Any, cast
 import structlog
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpVersion, HttpVersion11, RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.adapter import Reply
@@ -37,9 +37,11 @@ class Request(web.BaseRequest):
     """
 
     headers: CIMultiDictProxy[str] = _NO_HEADERS
+    keep_alive: bool = False
     method: str = ""
     raw_path: str = ""
     remote: str | None = None
+    version: HttpVersion = HttpVersion11
 
     def __init__(
         self,
@@ -49,13 +51,15 @@ class Request(web.BaseRequest):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> None:
-        self.connection = cast(Connection, protocol)
-        super().__init__(message, payload, protocol, writer, task, self.connection.server.loop)
+        self.connection = connection = cast(Connection, protocol)
+        super().__init__(message, payload, protocol, writer, task, connection.server.loop)
         self.headers = message.headers
+        self.keep_alive = not message.should_close
         self.method = message.method
         self.raw_path = message.path
-        self.remote = self.connection.address
-        self.connection.started(payload)
+        self.remote = connection.address
+        self.version = message.version
+        connection.started(payload)
 
 
 class Connection(web.RequestHandler):
@@ -83,6 +87,7 @@ class Connection(web.RequestHandler):
         self.requests_answered = 0
         self.had_its_turn = False
         self.client_finished = False
+        self.was_paused = False
         self.body: StreamReader | None = None
         self.line: asyncio.WriteTransport | None = None
         self.write_timer: asyncio.TimerHandle | None = None
@@ -124,6 +129,16 @@ class Connection(web.RequestHandler):
             super().data_received(piece)
         if self.boundaries.broken:
             self.break_body()
+
+    def pause_reading(self) -> None:
+        """Stop reading: a body comes faster than its handler takes it."""
+        self.was_paused = True
+        super().pause_reading()
+
+    def resume_reading(self, *args: bool, **kw: bool) -> None:
+        """Read on. aiohttp calls this twice for each body, even if nothing was ever paused."""
+        if self.was_paused or self.boundaries.lost:
+            super().resume_reading(*args, **kw)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Still answer a client that has sent all it wants and closed its end (``nc -N``)."""
