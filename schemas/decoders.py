@@ -14,7 +14,6 @@ import msgspec
 from schemas import jsontext
 from schemas.base import Lenient, load
 from schemas.derivation import Derived, derive
-from schemas.fields import from_text
 
 T = TypeVar("T")
 
@@ -67,7 +66,7 @@ class Decoder(Generic[T]):
 
 
 def _fast(derived: Derived, finite: bool) -> Callable[[bytes], Any]:
-    typed: Callable[[bytes], Any] = msgspec.json.Decoder(derived.struct, dec_hook=from_text).decode
+    typed: Callable[[bytes], Any] = msgspec.json.Decoder(derived.struct).decode
     accepts = derived.accepts
 
     def decode(raw: bytes) -> Any:

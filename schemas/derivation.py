@@ -7,15 +7,16 @@ its validators is known, or refused.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from operator import attrgetter
 from types import NoneType
 from typing import Any, TypeAlias, get_args
 
 import msgspec
-from marshmallow import EXCLUDE, Schema, fields, missing
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing
 
 from schemas.base import Lenient, is_set, key_of_field
-from schemas.fields import Instant, Properties, Shape, ZonedInstant, from_text
+from schemas.fields import Properties, Shape
 from schemas.limits import limited
 
 Test: TypeAlias = Callable[[Any], bool]  # Any: a struct made at import, or any JSON value
@@ -106,7 +107,7 @@ class _Builder:
             value = _value(spellings, shape.resolve)
             self._properties[name] = property(value)
             self._names.add(name)
-            if field.required:
+            if field.required and (aliases or shape.type is Any):
                 self._tests.append(lambda document: value(document) is not None)
 
     def _member(self, field: fields.Field[Any], name: str, key: str, *rest: Any) -> None:
@@ -143,7 +144,7 @@ class _Builder:
                 frozen=True,
                 gc=False,
             )
-            msgspec.json.Decoder(struct, dec_hook=from_text)
+            msgspec.json.Decoder(struct)
         except (ValueError, OverflowError) as error:
             raise TypeError(f"{name}: no decoder can be derived: {error}") from error
         if any_of:
@@ -182,20 +183,17 @@ def _shape_of_properties(field: Properties) -> Shape:
     """A section of single values and arrays. The field gives what stood there, unresolved."""
     one = shape_of(field.values)
     accepts, kind = one.accepts, one.type
-    for instant in (Instant, ZonedInstant):
-        # The decoder cannot choose between a type of ours and a list of them.
-        if kind is instant or instant in get_args(kind):
-            kind = str if kind is instant else str | None
-            accepts = _is_time(instant)
+    if datetime in (kind, *get_args(kind)):
+        kind, accepts = str if kind is datetime else str | None, _loads(field.values)
     section: Any = dict[str, kind | list[kind]] | None  # type: ignore[valid-type]
     return Shape(section, accepts=accepts and _each(accepts))
 
 
-def _is_time(kind: type) -> Test:
-    def test(text: str) -> bool:
+def _loads(field: fields.Field[Any]) -> Test:
+    def test(value: object) -> bool:
         try:
-            from_text(kind, text)
-        except ValueError:
+            field.deserialize(value)
+        except ValidationError:
             return False
         return True
 
@@ -265,6 +263,8 @@ def _unless_none(member: str, accepts: Test) -> Test:
 
 
 def _all_of(tests: Sequence[Test]) -> Test | None:
-    if len(tests) < 2:
-        return tests[0] if tests else None
-    return lambda document: all(test(document) for test in tests)
+    if not tests:
+        return None
+    first, rest = tests[0], _all_of(tests[1:])
+    # A chain of calls costs half of a loop over so few.
+    return first if rest is None else lambda document: first(document) and rest(document)

@@ -8,6 +8,7 @@ the class adds.
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -33,30 +34,6 @@ class Shape(msgspec.Struct, frozen=True):
     type: Any  # Any: type forms such as `str | None` have no common type
     resolve: Callable[[Any], Any] | None = None  # Any: values of that type
     accepts: Callable[[Any], bool] | None = None  # Any: values of that type
-
-
-class Instant(int):
-    """A time in microseconds since 1970 UTC; a missing zone meant UTC."""
-
-
-class ZonedInstant(int):
-    """A time in microseconds since 1970 UTC, whose text named its zone."""
-
-
-def from_text(kind: type, text: Any) -> Any:  # Any: as msgspec has its hooks
-    """Parse text as an `Instant` or a `ZonedInstant`, for the fast decoder.
-
-    Raises:
-        ValueError: the text is not a valid time.
-        TypeError: the value is not text.
-    """
-    if not isinstance(text, str):
-        raise TypeError("A time is text.")
-    if kind is Instant:
-        return Instant(times.microseconds(text))
-    if kind is ZonedInstant:
-        return ZonedInstant(times.microseconds(text, zone_required=True))
-    raise NotImplementedError(kind)
 
 
 class Text(fields.String):
@@ -121,7 +98,7 @@ def storable(text: str | None) -> str | None:
 
 
 class Timestamp(fields.Field[int]):
-    """A time as text, loaded as `Instant` or, with *zone_required*, `ZonedInstant`."""
+    """A time as text, loaded as microseconds since 1970 UTC."""
 
     default_error_messages = {"invalid": "Not a valid time."}
 
@@ -135,11 +112,13 @@ class Timestamp(fields.Field[int]):
         if not required:
             kwargs.setdefault("load_default", None)
         super().__init__(required=required, allow_none=not required, **kwargs)
-        self._kind: type = ZonedInstant if zone_required else Instant
+        self.zone_required = zone_required
 
     @property
     def shape(self) -> Shape:
-        return Shape(self._kind if self.required else self._kind | None)
+        kind: Any = datetime if self.required else datetime | None
+        accepts = _zoned if self.zone_required else times.is_plain
+        return Shape(kind, resolve=_resolved, accepts=accepts)
 
     def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:  # Any: as marshmallow
         if value == "":
@@ -152,9 +131,17 @@ class Timestamp(fields.Field[int]):
         if not isinstance(value, str):
             raise ValidationError("Not a valid string.")
         try:
-            return from_text(self._kind, value)
+            return times.microseconds(value, zone_required=self.zone_required)
         except ValueError as error:
             raise ValidationError(str(error)) from None
+
+
+def _zoned(moment: datetime) -> bool:
+    return moment.tzinfo is not None and times.is_plain(moment)
+
+
+def _resolved(given: Any) -> Any:  # Any: a datetime, microseconds or None
+    return times.since_epoch(given) if isinstance(given, datetime) else given
 
 
 class LenientTimestamp(Timestamp):
@@ -170,10 +157,14 @@ class LenientTimestamp(Timestamp):
     def _time_or_none(self, value: Any) -> Any:
         if isinstance(value, str):
             try:
-                return from_text(self._kind, value)
+                return _Loaded(times.microseconds(value, zone_required=self.zone_required))
             except ValueError:
                 return None
-        return value if isinstance(value, self._kind) else None
+        return value if isinstance(value, _Loaded) else None
+
+
+class _Loaded(int):
+    """Microseconds that a field has loaded. A plain number may have stood in a document."""
 
 
 class Object(fields.Field[Any]):  # Any: a mapping or None

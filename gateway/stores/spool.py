@@ -24,7 +24,7 @@ _SIZES = "SELECT seq, length(record) FROM spooled ORDER BY seq LIMIT ?"
 _OLDEST = "SELECT record FROM spooled WHERE seq <= ? ORDER BY seq"
 _DROP = "DELETE FROM spooled WHERE seq <= ?"
 
-# A record's time may be an Instant, an int of a class of its own, which msgspec asks about.
+# A record's time may be of a class of int, which msgspec asks about.
 _ENCODE = msgspec.msgpack.Encoder(enc_hook=int).encode
 _DECODE = msgspec.msgpack.Decoder(EventRecord).decode
 
