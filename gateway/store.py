@@ -19,10 +19,57 @@ class Selection(msgspec.Struct, frozen=True):
     dialect: str | None = None
     tenant: str | None = None
     kind: str | None = None
+    subject: str | None = None
     since: int | None = None
     until: int | None = None
     after: int = 0
     limit: int | None = None
+
+
+class RetentionRule(msgspec.Struct, frozen=True):
+    """How long records of a dialect, tenant and kind are kept; None means any of these.
+
+    `max_age` is in microseconds since the receipt; None means for ever.
+    """
+
+    dialect: str | None = None
+    tenant: str | None = None
+    kind: str | None = None
+    max_age: int | None = None
+
+    def fits(self, dialect: str, tenant: str, kind: str) -> bool:
+        """Whether the rule is about such records."""
+        wanted = (self.dialect, dialect), (self.tenant, tenant), (self.kind, kind)
+        return all(name is None or name == given for name, given in wanted)
+
+
+class RetentionPolicy(msgspec.Struct, frozen=True):
+    """What a store keeps. The first rule that fits counts; a record that no rule fits stays.
+
+    Whatever the rules say, the oldest records go while the store has more than `max_bytes`.
+    """
+
+    rules: tuple[RetentionRule, ...] = ()
+    max_bytes: int | None = None
+
+    def max_age_of(self, dialect: str, tenant: str, kind: str) -> int | None:
+        """After how many microseconds such records go; None means never."""
+        for rule in self.rules:
+            if rule.fits(dialect, tenant, kind):
+                return rule.max_age
+        return None
+
+
+class Expired(msgspec.Struct, frozen=True):
+    """What a step deleted. `more` says that another step has work now.
+
+    `pressing` says that the store is larger than it may be.
+    """
+
+    by_age: int = 0
+    by_size: int = 0
+    more: bool = False
+    pressing: bool = False
 
 
 class StoredDocument(msgspec.Struct, frozen=True):
@@ -106,6 +153,16 @@ class Store(Appender, Documents, Reader, Protocol):
 
     async def probe(self) -> None:
         """Return if a write would succeed now, else raise StoreError."""
+
+    async def expire(self, policy: RetentionPolicy, now: int) -> Expired:
+        """Delete some of what *policy* does not keep at *now* microseconds; takes milliseconds.
+
+        The key of a deleted event stays known for a while, and never goes before its event.
+        That of a quarantined record is free at once. What was deleted is still known to
+        `reconcile`.
+
+        Raises StoreError.
+        """
 
 
 class Rotated(msgspec.Struct, frozen=True):

@@ -1,5 +1,6 @@
 """A Bloom filter over the keys of many runs at once."""
 
+import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from struct import iter_unpack
@@ -11,6 +12,9 @@ _SLOTS = 1 << 22
 _MASK = _SLOTS - 1
 _SHIFT = 22
 """A key uses four slots; one key in 400 is a false positive in a run of the designed size."""
+
+PARTS = 64
+"""How many parts of a filter there are to remove a run from, one by one."""
 
 
 class BloomFilter:
@@ -41,3 +45,15 @@ class BloomFilter:
             & slots[b >> _SHIFT & _MASK]
             for a, b in iter_unpack("<QQ", b"".join(keys))
         ]
+
+    def remove(self, run: int, part: int) -> None:
+        """Take *run* out of one of the `PARTS` of the filter."""
+        size = _SLOTS // PARTS
+        slots = self._slots[part * size : (part + 1) * size]
+        others = (1 << 64) - 1 - (1 << run)
+        # As one large number: a loop over the slots would take a hundred times as long.
+        mask = int.from_bytes(others.to_bytes(8, sys.byteorder) * size, sys.byteorder)
+        kept = int.from_bytes(slots.tobytes(), sys.byteorder) & mask
+        self._slots[part * size : (part + 1) * size] = array(
+            "Q", kept.to_bytes(8 * size, sys.byteorder)
+        )

@@ -15,60 +15,39 @@ database's connection.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Sequence
 
 import structlog
 
 from gateway.errors import StoreError
-from gateway.stores import bloom
+from gateway.stores import bloom, runs
 from gateway.stores.bloom import BloomFilter
 from gateway.stores.database import in_transaction
+from gateway.stores.runs import BUCKETS, Piece
 
 log = structlog.get_logger()
 
 RUN_KEYS = 1 << 18
 """Keys of a run, at most: about 25 MB in memory as Python objects."""
 
-_BUCKETS = 256
-_WIDTH = 16
 _PACE = 2
 """Runs that are written while new keys fill one, so that no backlog lasts."""
 
 _PAGE = 10_000
 _WARM_BUCKETS = 20
-_SAMPLE = 8
-"""Buckets that tell the size of a run within some percent: keys are hashes."""
+_CLEARED = 8
+"""Parts of a filter that `clear` does at once."""
 
+_GONE = -1
+"""In the place of a run that was dropped; no run has this number."""
+
+# Of events, and of those that were deleted before a run had their keys.
 _NEWEST = """
 SELECT event.key, seq FROM event CROSS JOIN stream ON stream.id = event.stream
-WHERE seq > ? AND event.key IS NOT NULL AND kind <> 'rejected' ORDER BY seq LIMIT ?
+WHERE seq > :after AND event.key IS NOT NULL AND kind <> 'rejected'
+UNION ALL SELECT key, seq FROM loose_key WHERE seq > :after ORDER BY seq LIMIT :limit
 """
-_BUCKET = "SELECT keys FROM key_run WHERE run = ? AND bucket = ?"
-_SIZE = "SELECT coalesce(sum(length(keys)), 0) FROM key_run WHERE run = ? AND bucket < ?"
 _SEALED = "SELECT run, last_seq FROM sealed_run ORDER BY run"
-_ADD = "INSERT INTO key_run (run, bucket, keys) VALUES (?, ?, ?)"
-_SEAL = "INSERT INTO sealed_run (run, last_seq) VALUES (?, ?)"
-_DROP = ("DELETE FROM key_run WHERE run = ?", "DELETE FROM sealed_run WHERE run = ?")
-
-
-class _Piece:
-    """Keys in memory, in buckets by their first byte; full, they become a run."""
-
-    def __init__(self) -> None:
-        self.buckets: list[set[bytes]] = [set() for _ in range(_BUCKETS)]
-        self.count = 0
-        self.last_seq = 0
-
-    def held(self, keys: Iterable[bytes]) -> set[bytes]:
-        buckets = self.buckets
-        return {key for key in keys if key in buckets[key[0]]}
-
-    def add(self, keys: Sequence[bytes]) -> None:
-        buckets = self.buckets
-        for key in keys:
-            buckets[key[0]].add(key)
-        self.count += len(keys)
 
 
 class KeyIndex:
@@ -86,24 +65,32 @@ class KeyIndex:
         *previous* is an index of the same store that knows too little; its filters are used.
         """
         # The number of the run at each place; a place is a bit of a filter.
-        self._places: list[int] = previous._places if previous else []
+        self._places: list[int] = list(previous._places) if previous else []
         self._filters: list[BloomFilter] = previous._filters if previous else []
         # Places whose filter is not filled yet: their runs are read for each key.
-        self._cold: list[int] = previous._cold if previous else []
+        self._cold: list[int] = list(previous._cold) if previous else []
         self._warmed_to: int = previous._warmed_to if previous else 0
-        self._recent = _Piece()
-        # Full pieces, oldest first. The first one is being written.
-        self._full: list[_Piece] = []
+        # Places whose run is gone: with bits in their filter, and without.
+        self._used: list[int] = list(previous._used) if previous else []
+        self._cleared_to: int = previous._cleared_to if previous else 0
+        self._free: list[int] = list(previous._free) if previous else []
+        self._recent = Piece()
+        # Full pieces, oldest first. The first one is being written, as the run at this place.
+        self._full: list[Piece] = []
+        self._writing: int | None = None
         self._next_bucket = self._written = self._unpaid = 0
         self._last_seq = self._next_run = 0
         if previous is None:
             for run, last_seq in db.execute(_SEALED).fetchall():
-                _split_if_large(db, run, last_seq)
-        for run, last_seq in db.execute(_SEALED):
+                runs.split_if_large(db, run, last_seq, RUN_KEYS)
+        sealed = db.execute(_SEALED).fetchall()
+        self._leave(set(self._places) - {run for run, _ in sealed})
+        for run, last_seq in sealed:
             self._next_run = run + 1
             self._last_seq = max(self._last_seq, last_seq)
             if run not in self._places:
-                self._cold.append(self._place(run))
+                self._cold.append(self.place(run))
+        self.sealed_to = self._last_seq
         self._read_newest(db)
 
     def _read_newest(self, db: sqlite3.Connection) -> None:
@@ -111,7 +98,8 @@ class KeyIndex:
         disk_takes_more = True
         while True:
             room = RUN_KEYS - self._recent.count
-            page = db.execute(_NEWEST, (self._last_seq, min(room, _PAGE))).fetchall()
+            wanted = {"after": self._last_seq, "limit": min(room, _PAGE)}
+            page = db.execute(_NEWEST, wanted).fetchall()
             if not page:
                 return
             self._recent.add([key for key, _ in page])
@@ -121,7 +109,7 @@ class KeyIndex:
                 disk_takes_more = disk_takes_more and self._seal_now(db)
 
     def _begin_piece(self) -> None:
-        following = _Piece()
+        following = Piece()
         self._recent.last_seq = self._last_seq
         self._full = [*self._full, self._recent]
         self._recent = following
@@ -129,7 +117,7 @@ class KeyIndex:
     def _seal_now(self, db: sqlite3.Connection) -> bool:
         self._written = 0
         try:
-            in_transaction(db, lambda: self._write(db, _BUCKETS))
+            in_transaction(db, lambda: self._write(db, BUCKETS))
         except (sqlite3.Error, StoreError) as error:
             # The piece stays in memory and is written with later commits.
             log.warning("keys_not_sealed", keys=RUN_KEYS, error=str(error))
@@ -154,27 +142,16 @@ class KeyIndex:
                 if bits and key not in found and self._in_places(db, key, bits, at * bloom.RUNS):
                     found.add(key)
         for place in cold:
-            found.update(key for key in keys if self._in_run(db, key, self._places[place]))
+            found.update(key for key in keys if runs.has(db, self._places[place], key))
         return found
 
     def _in_places(self, db: sqlite3.Connection, key: bytes, bits: int, first: int) -> bool:
         while bits:
             bit = bits & -bits
-            if self._in_run(db, key, self._places[first + bit.bit_length() - 1]):
+            if runs.has(db, self._places[first + bit.bit_length() - 1], key):
                 return True
             bits ^= bit
         return False
-
-    def _in_run(self, db: sqlite3.Connection, key: bytes, run: int) -> bool:
-        row = db.execute(_BUCKET, (run, key[0])).fetchone()
-        if row is None:  # the run is being written, or it is gone
-            return False
-        keys: bytes = row[0]
-        at = keys.find(key)
-        # What is found may begin within one key and end in the next.
-        while at % _WIDTH and at >= 0:
-            at = keys.find(key, at + 1)
-        return at >= 0
 
     def remember(self, identities: Sequence[bytes]) -> None:
         """Hold *identities* too, of records that have no key."""
@@ -189,24 +166,16 @@ class KeyIndex:
             self._write(db, self._unpaid // RUN_KEYS)
 
     def _write(self, db: sqlite3.Connection, slices: int) -> None:
-        piece, run, first = self._full[0], self._next_run, self._next_bucket
-        due = min(slices, _BUCKETS - first)
+        due = min(slices, BUCKETS - self._next_bucket)
         if not due:
             return
-        if first == 0:
-            # What a crash left of an unfinished run of this number.
-            db.execute(_DROP[0], (run,))
-            if not self._places or self._places[-1] != run:
-                self._place(run)
-        place = len(self._places) - 1
-        rows = [
-            (run, bucket, b"".join(piece.buckets[bucket])) for bucket in range(first, first + due)
-        ]
-        db.executemany(_ADD, rows)
+        if self._writing is None:
+            self._writing = self.place(self.new_run())
+        run = self._places[self._writing]
         # Before the commit: memory may run out here. A key too many in a filter does no harm.
-        self._filters[-1].add(place % bloom.RUNS, [keys for _, _, keys in rows])
-        if first + due == _BUCKETS:
-            db.execute(_SEAL, (run, piece.last_seq))
+        self.add_to_filter(
+            self._writing, runs.write(db, run, self._full[0], self._next_bucket, due)
+        )
         self._written = due
 
     def committed(self, keys: Sequence[bytes], last_seq: int) -> None:
@@ -217,73 +186,82 @@ class KeyIndex:
         self._recent.add(keys)
         self._last_seq = last_seq
         if self._full:
-            self._unpaid += len(keys) * _PACE * _BUCKETS - self._written * RUN_KEYS
+            self._unpaid += len(keys) * _PACE * BUCKETS - self._written * RUN_KEYS
             self._advance()
         else:
             self._unpaid = 0
 
     def _advance(self) -> None:
-        if self._next_bucket + self._written < _BUCKETS:
+        if self._next_bucket + self._written < BUCKETS:
             self._next_bucket += self._written
         else:
+            self.sealed_to = self._full[0].last_seq
             self._full = self._full[1:]
-            self._next_run += 1
-            self._next_bucket = 0
+            self._next_bucket, self._writing = 0, None
         self._written = 0
 
-    def _place(self, run: int) -> int:
+    def writes(self, run: int) -> bool:
+        """Whether *run* is being written, from keys that are in memory."""
+        return self._writing is not None and self._places[self._writing] == run
+
+    def new_run(self) -> int:
+        """A number for a run that is about to be written."""
+        self._next_run += 1
+        return self._next_run - 1
+
+    def place(self, run: int) -> int:
+        """Give *run* a place in a filter."""
+        if self._free:
+            place = self._free.pop()
+            self._places[place] = run
+            return place
         place = len(self._places)
         if place == len(self._filters) * bloom.RUNS:
             self._filters.append(BloomFilter())
         self._places.append(run)
         return place
 
+    def add_to_filter(self, place: int, keys: Sequence[bytes]) -> None:
+        """Add *keys*, which may be joined, to the filter of the run at *place*."""
+        self._filters[place // bloom.RUNS].add(place % bloom.RUNS, keys)
+
+    def dropped(self, gone: Collection[int]) -> None:
+        """Forget runs that are no longer in the store; `clear` frees their places."""
+        self._leave(set(self._places).intersection(gone))
+
+    def _leave(self, gone: Collection[int]) -> None:
+        left = [at for at, run in enumerate(self._places) if run in gone and run != _GONE]
+        for place in left:
+            self._places[place] = _GONE
+        self._used += left
+        if not self._cold or self._cold[0] in left:
+            self._warmed_to = 0
+        self._cold = [place for place in self._cold if place not in left]
+
+    @property
+    def dirty(self) -> bool:
+        """Whether `clear` has work left."""
+        return bool(self._used)
+
+    def clear(self) -> None:
+        """Take some of the bits of a run that is gone out of its filter."""
+        place = self._used[0]
+        one = self._filters[place // bloom.RUNS]
+        for part in range(self._cleared_to, min(self._cleared_to + _CLEARED, bloom.PARTS)):
+            one.remove(place % bloom.RUNS, part)
+        self._cleared_to += _CLEARED
+        if self._cleared_to >= bloom.PARTS:
+            self._cleared_to = 0
+            self._free.append(self._used.pop(0))
+
     def warm(self, db: sqlite3.Connection) -> None:
         """Fill the filters with some more of the keys that were sealed before the start."""
         if not self._cold:
             return
         place, first = self._cold[0], self._warmed_to
-        for bucket in range(first, min(first + _WARM_BUCKETS, _BUCKETS)):
-            for (keys,) in db.execute(_BUCKET, (self._places[place], bucket)):
-                self._filters[place // bloom.RUNS].add(place % bloom.RUNS, [keys])
+        for bucket in range(first, min(first + _WARM_BUCKETS, BUCKETS)):
+            self.add_to_filter(place, [runs.keys_of(db, self._places[place], bucket)])
         self._warmed_to = first + _WARM_BUCKETS
-        if self._warmed_to >= _BUCKETS:
-            self._cold.pop(0)
+        if self._warmed_to >= BUCKETS:
+            self._cold = self._cold[1:]
             self._warmed_to = 0
-
-
-def add_run(db: sqlite3.Connection, run: int, keys: Sequence[bytes], last_seq: int) -> None:
-    """Write *keys*, `RUN_KEYS` at most, of events up to *last_seq*, as the run of that number."""
-    piece = _Piece()
-    piece.add(keys)
-    rows = [(run, bucket, b"".join(piece.buckets[bucket])) for bucket in range(_BUCKETS)]
-    db.executemany(_ADD, rows)
-    db.execute(_SEAL, (run, last_seq))
-
-
-def _split_if_large(db: sqlite3.Connection, run: int, last_seq: int) -> None:
-    """Rewrite a run of more than the designed size as several: filters tell it badly."""
-    [(sample,)] = db.execute(_SIZE, (run, _SAMPLE))
-    parts = round(sample / _WIDTH * _BUCKETS / _SAMPLE / RUN_KEYS)
-    if parts > 1:
-        try:
-            in_transaction(db, lambda: _split(db, run, last_seq, parts))
-        except (sqlite3.Error, StoreError) as error:
-            log.warning("keys_not_split", run=run, error=str(error))
-
-
-def _split(db: sqlite3.Connection, run: int, last_seq: int, parts: int) -> None:
-    [(first,)] = db.execute("SELECT max(run) + 1 FROM sealed_run")
-    for part in range(first, first + parts):
-        # What a crash left of an unfinished run of this number.
-        db.execute(_DROP[0], (part,))
-        db.execute(_SEAL, (part, last_seq))
-    for bucket in range(_BUCKETS):
-        [(keys,)] = db.execute(_BUCKET, (run, bucket))
-        ends = [len(keys) // _WIDTH * part // parts * _WIDTH for part in range(parts + 1)]
-        shares = [keys[start:end] for start, end in pairwise(ends)]
-        # Each bucket begins with another run, so that what cannot be divided evens out.
-        rows = [(first + (at + bucket) % parts, bucket, one) for at, one in enumerate(shares)]
-        db.executemany(_ADD, rows)
-    for sql in _DROP:
-        db.execute(sql, (run,))

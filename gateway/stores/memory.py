@@ -9,7 +9,10 @@ from pathlib import Path
 from gateway.care import StoreCare
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
-from gateway.store import Reader, Selection, StoredDocument
+from gateway.store import Expired, Reader, RetentionPolicy, Selection, StoredDocument
+
+_OUTLIVED = 100_000
+"""Keys of deleted events that stay known."""
 
 
 class MemoryStore:
@@ -20,12 +23,17 @@ class MemoryStore:
         self._max_rejected = max_rejected
         self._events: dict[int, EventRecord] = {}
         self._keys: set[bytes] = set()
+        # Keys of events that are gone, oldest first.
+        self._outlived: dict[bytes, None] = {}
+        # Ids of records that went since the last append.
+        self._gone_ids: set[bytes] = set()
         self._own: set[bytes] = set()
         self._rejected: list[int] = []
         self._next = 1
         self._documents: dict[tuple[str, str, str], StoredDocument] = {}
 
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        self._gone_ids.clear()
         return [self._append(record) for record in records]
 
     def _append(self, record: EventRecord) -> Outcome:
@@ -45,8 +53,38 @@ class MemoryStore:
 
     async def reconcile(self, ids: Collection[bytes]) -> None:
         sent = set(ids)
-        self._own = {record.id for record in self._events.values() if record.id in sent}
-        self._keys |= {r.identity for r in self._events.values() if r.id in self._own}
+        gone = self._gone_ids & sent
+        self._own = gone | {record.id for record in self._events.values() if record.id in sent}
+        self._keys |= gone | {r.identity for r in self._events.values() if r.id in self._own}
+
+    async def expire(self, policy: RetentionPolicy, now: int) -> Expired:
+        for sequence, record in list(self._events.items()):
+            max_age = policy.max_age_of(record.dialect, record.tenant, record.kind)
+            if max_age is not None and now - max_age >= record.received_at:
+                self._delete(sequence)
+                return Expired(by_age=1, more=True)
+        excess = sum(len(record.data) for record in self._events.values())
+        excess -= excess if policy.max_bytes is None else policy.max_bytes
+        by_size = 0
+        while excess > 0:
+            oldest = min(self._events)
+            excess -= len(self._events[oldest].data)
+            self._delete(oldest)
+            by_size += 1
+        return Expired(by_size=by_size, more=by_size > 0, pressing=by_size > 0)
+
+    def _delete(self, sequence: int) -> None:
+        record = self._events.pop(sequence)
+        self._gone_ids.add(record.id)
+        if record.kind == Kind.REJECTED:
+            self._rejected.remove(sequence)
+            self._keys.discard(record.key or b"")
+        elif record.key is not None:
+            self._outlived[record.key] = None
+            if len(self._outlived) > _OUTLIVED:
+                key = next(iter(self._outlived))
+                del self._outlived[key]
+                self._keys.discard(key)
 
     async def known(self, keys: Collection[bytes]) -> set[bytes]:
         return self._keys.intersection(keys)
@@ -85,6 +123,7 @@ def _selected(record: EventRecord, wanted: Selection) -> bool:
         wanted.dialect in (None, record.dialect)
         and wanted.tenant in (None, record.tenant)
         and wanted.kind in (None, record.kind)
+        and wanted.subject in (None, record.subject)
         and (wanted.since is None or record.received_at >= wanted.since)
         and (wanted.until is None or record.received_at < wanted.until)
     )

@@ -110,6 +110,7 @@ def _conditions(wanted: Selection) -> tuple[str, list[Any]]:
         "dialect = ?": wanted.dialect,
         "tenant = ?": wanted.tenant,
         "kind = ?": wanted.kind,
+        "subject = ?": wanted.subject,
         "received_at >= ?": wanted.since,
         "received_at < ?": wanted.until,
     }

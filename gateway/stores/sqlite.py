@@ -11,7 +11,7 @@ import structlog
 from gateway.care import Progress, StoreCare
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
-from gateway.store import Rotated, Selection, StoredDocument
+from gateway.store import Expired, RetentionPolicy, Rotated, Selection, StoredDocument
 from gateway.stores import rejects
 from gateway.stores.database import (
     ENGINE,
@@ -20,6 +20,7 @@ from gateway.stores.database import (
     in_transaction,
     open_database,
 )
+from gateway.stores.expiry import Expiry
 from gateway.stores.keys import KeyIndex
 from gateway.stores.lookup import Lookup
 from gateway.stores.reader import SqliteReader
@@ -66,8 +67,9 @@ class SqliteStore:
         self._closing: asyncio.Task[None] | None = None
         self._attempted_from = max(0, last - _LARGEST_GROUP)
         self._own: set[bytes] = set()
-        # Ids and keys of the last transaction, if the store was rotated after it.
-        self._rotated: list[tuple[bytes, bytes | None]] = []
+        # Ids and keys of the last transaction that are no longer in the file.
+        self._departed: list[tuple[bytes, bytes | None]] = []
+        self._expiry: Expiry | None = None
         self._warming = asyncio.create_task(self._warm(), name="key-filter")
 
     async def _warm(self) -> None:
@@ -86,18 +88,21 @@ class SqliteStore:
         return await self._database.run(lambda db: self._append(db, records))
 
     def _append(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> Sequence[Outcome]:
-        if self._conflict:
-            raise StoreError(self._conflict, nothing_kept=True)
-        self._database.claim.check()
+        self._check_alone()
         self._catch_up()
         self._attempted_from = self._last
-        self._rotated = []
+        self._departed = []
         streams = self._streams.numbers(db, records)
         fresh, outcomes = split_duplicates(records, self._held(db, records), self._own)
         rows = rows_of(records, fresh, streams, self._last)
         if rows.values:
             self._commit(db, rows)
         return outcomes
+
+    def _check_alone(self) -> None:
+        if self._conflict:
+            raise StoreError(self._conflict, nothing_kept=True)
+        self._database.claim.check()
 
     def _commit(self, db: sqlite3.Connection, rows: Rows) -> None:
         evicted = 0
@@ -150,7 +155,7 @@ class SqliteStore:
         if last > self._last:
             # The transaction became durable although its COMMIT failed.
             self._last, self._keys, self._uncounted = last, KeyIndex(db, self._keys), None
-        found = [*self._rotated, *db.execute(_KEPT, (self._attempted_from,))]
+        found = [*self._departed, *db.execute(_KEPT, (self._attempted_from,))]
         kept = [row for row in found if row[0] in ids]
         self._own = {record_id for record_id, _ in kept}
         self._keys.remember([record_id for record_id, key in kept if key is None])
@@ -185,6 +190,22 @@ class SqliteStore:
     async def names(self, dialect: str, prefix: str) -> Sequence[tuple[str, str]]:
         return await self._reader.names(dialect, prefix)
 
+    async def expire(self, policy: RetentionPolicy, now: int) -> Expired:
+        return await self._database.relax(lambda db: self._expire(db, policy, now))
+
+    def _expire(self, db: sqlite3.Connection, policy: RetentionPolicy, now: int) -> Expired:
+        self._check_alone()
+        self._catch_up()
+        expiry = self._expiry
+        # The index may have been replaced, by that of another file even.
+        if expiry is None or expiry.keys is not self._keys or expiry.policy != policy:
+            expiry = self._expiry = Expiry(policy, self._keys)
+        try:
+            return expiry.step(db, now, self._attempted_from)
+        finally:
+            self._departed += expiry.removed
+            expiry.removed = []
+
     async def rotate(self, progress: Progress) -> Rotated:
         """As `gateway.store.Rotates.rotate`."""
         from gateway.stores.care.rotating import Rotation  # noqa: PLC0415 - loaded when needed
@@ -196,7 +217,7 @@ class SqliteStore:
             self._catch_up()
             rotated = db.execute(_KEPT, (self._attempted_from,)).fetchall()
             rotation.finish(db, self._last, max(0, self._last - _LARGEST_GROUP))
-            self._rotated = rotated
+            self._departed += rotated
 
         def begin(db: sqlite3.Connection) -> None:
             self._keys = KeyIndex(db, self._keys)

@@ -7,7 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 from gateway.record import EventRecord, Kind
-from gateway.stores.keys import RUN_KEYS, add_run
+from gateway.stores.keys import RUN_KEYS
+from gateway.stores.runs import add_run
 from gateway.stores.schema import migrations
 from tests.records import NOW, make_record
 

@@ -12,7 +12,7 @@ import pytest
 import gateway.stores.sqlite
 from gateway.errors import StoreError
 from gateway.record import Outcome, key_of
-from gateway.stores import bloom, keys
+from gateway.stores import bloom, keys, runs
 from gateway.stores.memory import MemoryStore
 from gateway.stores.sqlite import SqliteStore, open_store
 from tests.records import closing, eventually, make_record, make_rejected, stored
@@ -21,7 +21,8 @@ STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
 
 RUN_KEYS = 100
 SMALL = {
-    keys: {"RUN_KEYS": RUN_KEYS, "_WARM_BUCKETS": 50, "_PAGE": 7, "_SAMPLE": 256},
+    keys: {"RUN_KEYS": RUN_KEYS, "_WARM_BUCKETS": 50, "_PAGE": 7},
+    runs: {"_SAMPLE": 256},
     # So few slots that some run may contain almost any key.
     bloom: {"_SLOTS": 1 << 11, "_MASK": (1 << 11) - 1, "RUNS": 3},
 }
@@ -39,7 +40,7 @@ def opened(path: Path):
     return open_store(f"sqlite:///{path}", 20)
 
 
-def runs(path: Path) -> dict[int, int]:
+def sizes_of(path: Path) -> dict[int, int]:
     """The sealed runs of the store at *path*, each with its number of keys."""
     sizes = "SELECT run, sum(length(keys)) / 16 FROM key_run NATURAL JOIN sealed_run GROUP BY run"
     with closed(sqlite3.connect(path)) as connection:
@@ -119,7 +120,7 @@ async def test_the_key_index_always_agrees_with_a_set(tmp_path, seed):
                 await twins.crash()
             if step % 100 == 99:
                 await twins.compare()
-        assert len(runs(twins.path)) > 4
+        assert len(sizes_of(twins.path)) > 4
     finally:
         await twins.store.close()
 
@@ -161,7 +162,7 @@ async def test_a_store_that_is_reopened_often_seals_runs_of_the_designed_size(tm
 
     async with closing(await opened(path)) as store:
         assert set(map(key_of, names)) == await store.known(map(key_of, names))
-    sizes = runs(path)
+    sizes = sizes_of(path)
     assert {RUN_KEYS} == set(sizes.values())
     # What is in no run is less than one, and read from the events at start.
     assert sum(sizes.values()) > len(names) - RUN_KEYS
@@ -175,7 +176,7 @@ async def test_keys_that_no_run_holds_yet_are_sealed_in_pieces_at_start(tmp_path
         connection.executescript("DELETE FROM sealed_run; DELETE FROM key_run WHERE run > 0")
 
     async with closing(await opened(path)) as store:
-        assert dict.fromkeys(range(10), RUN_KEYS) == runs(path)
+        assert dict.fromkeys(range(10), RUN_KEYS) == sizes_of(path)
         assert set(map(key_of, names)) == await store.known(map(key_of, names))
         assert [DUPLICATE] * 2 == list(await store.append([make_record("0"), make_record("644")]))
 
@@ -190,24 +191,24 @@ async def test_a_run_of_a_transaction_with_more_keys_than_a_run_is_divided_at_th
         assert [DUPLICATE] == list(await store.append([make_record("7")]))
         for n in range(RUN_KEYS):
             await store.append([make_record(f"new {n}")])
-        assert max(runs(path).values()) > 4 * RUN_KEYS
+        assert max(sizes_of(path).values()) > 4 * RUN_KEYS
 
     async with closing(await opened(path)) as store:
         assert set(map(key_of, names)) == await store.known(map(key_of, names))
-        assert max(runs(path).values()) < 1.5 * RUN_KEYS
+        assert max(sizes_of(path).values()) < 1.5 * RUN_KEYS
 
 
 async def test_a_run_that_is_too_large_is_written_anew_as_several(tmp_path):
     path = tmp_path / "events.db"
     everything = await filled(path)
     merge_runs(path)
-    [size] = runs(path).values()
+    [size] = sizes_of(path).values()
     assert size > 10 * RUN_KEYS
 
     async with closing(await opened(path)) as store:
-        assert max(runs(path).values()) <= 1.5 * RUN_KEYS
+        assert max(sizes_of(path).values()) <= 1.5 * RUN_KEYS
         # What was in no run yet is one more of them.
-        assert size == sum(runs(path).values()) - RUN_KEYS
+        assert size == sum(sizes_of(path).values()) - RUN_KEYS
         assert everything == await store.known(everything)
         await eventually(lambda: not store._keys.cold)
         assert everything == await store.known(everything)
@@ -234,14 +235,14 @@ def merge_runs(path: Path) -> None:
 async def test_a_run_can_go_and_the_others_stay_as_they_are(tmp_path, gone):
     path = tmp_path / "events.db"
     everything = await filled(path)
-    number = sorted(runs(path))[gone]
+    number = sorted(sizes_of(path))[gone]
     with closed(sqlite3.connect(path)) as connection, connection:
         rows = connection.execute("SELECT keys FROM key_run WHERE run = ?", (number,)).fetchall()
         connection.execute("DELETE FROM key_run WHERE run = ?", (number,))
         connection.execute("DELETE FROM sealed_run WHERE run = ?", (number,))
     joined = b"".join(keys for (keys,) in rows)
     went = {joined[at : at + 16] for at in range(0, len(joined), 16)}
-    before = runs(path)
+    before = sizes_of(path)
 
     async with closing(await opened(path)) as store:
         # The events of the newest run are still there, and their keys are read again.
@@ -250,7 +251,7 @@ async def test_a_run_can_go_and_the_others_stay_as_they_are(tmp_path, gone):
         for n in range(20):
             await store.append([make_record(f"new {n}-{m}") for m in range(50)])
         assert kept == await store.known(everything)
-    assert before.items() <= runs(path).items()
+    assert before.items() <= sizes_of(path).items()
     async with closing(await opened(path)) as store:
         assert kept == await store.known(everything)
         assert 1000 == len(
@@ -271,12 +272,12 @@ async def test_a_full_disk_at_start_leaves_keys_in_memory_until_they_can_be_seal
 
     async with closing(await opened(path)) as store:
         assert everything == await store.known(everything)
-        assert {} == runs(path)
+        assert {} == sizes_of(path)
         with closed(sqlite3.connect(path)) as connection:
             connection.execute("DROP TRIGGER full")
         for n in range(2 * len(everything)):
             await store.append([make_record(f"new {n}")])
-        assert sum(runs(path).values()) > len(everything)
+        assert sum(sizes_of(path).values()) > len(everything)
         assert everything == await store.known(everything)
 
 
@@ -322,7 +323,7 @@ async def test_what_fails_after_the_commit_is_made_good_and_nobody_hears_of_it(
             assert [STORED] * 5 == list(await store.append(group))
             assert [DUPLICATE] * 5 == list(await store.append(group))
         assert 500 == len({one.key for one in await stored(store)}) == len(await stored(store))
-        assert 500 >= sum(runs(path).values()) > 300
+        assert 500 >= sum(sizes_of(path).values()) > 300
 
 
 async def test_the_filter_goes_on_filling_after_the_file_could_not_be_read(tmp_path, monkeypatch):

@@ -20,7 +20,8 @@ from gateway.care import Progress
 from gateway.errors import StoreError
 from gateway.stores.care.reading import snapshot
 from gateway.stores.database import in_transaction
-from gateway.stores.keys import RUN_KEYS, add_run
+from gateway.stores.keys import RUN_KEYS
+from gateway.stores.runs import add_run
 
 _RUNS = "SELECT run, last_seq FROM sealed_run ORDER BY run"
 _COPY = ("INSERT INTO key_run VALUES (?, ?, ?)", "SELECT * FROM key_run WHERE run = ?")
@@ -29,6 +30,7 @@ _COPY = ("INSERT INTO key_run VALUES (?, ?, ?)", "SELECT * FROM key_run WHERE ru
 _REST = """
 SELECT coalesce(key, event.id) FROM event JOIN stream ON stream.id = event.stream
 WHERE kind <> 'rejected' AND (seq > :sealed AND key IS NOT NULL OR seq > :attempted)
+UNION ALL SELECT key FROM loose_key WHERE seq > :sealed
 """
 _NEWEST = "SELECT coalesce(max(last_seq), 0), coalesce(max(run), -1) FROM sealed_run"
 

@@ -90,3 +90,28 @@ UNION ALL
 SELECT
     strftime('%Y-%m-%dT%H:%MZ', hour * 3600, 'unixepoch'), 60, dialect, tenant, kind, outcome, count
 FROM hour_count JOIN count_series ON count_series.id = series;
+
+-- Keys of events that were deleted before a run had them; a row goes once a run has its key.
+CREATE TABLE loose_key (seq INTEGER PRIMARY KEY, key BLOB NOT NULL);
+
+-- What was deleted, when and why: 'age' and 'size' have a row for each day, a request has its own.
+-- Times are in microseconds UTC. Of a subject only a digest is kept. A request that was not
+-- finished has no `ended`.
+CREATE TABLE prune (
+    id INTEGER PRIMARY KEY,
+    cause TEXT NOT NULL,
+    day INTEGER,
+    began INTEGER NOT NULL,
+    ended INTEGER,
+    events INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    dialect TEXT,
+    tenant TEXT,
+    kind TEXT,
+    subject_digest TEXT,
+    before INTEGER,
+    UNIQUE (cause, day)
+);
+
+-- Takes pages that are free, so that they are overwritten; empty otherwise.
+CREATE TABLE blank (id INTEGER PRIMARY KEY, zeros BLOB NOT NULL);

@@ -1,0 +1,68 @@
+"""Deletes events from an SQLite store, and leaves a record of it."""
+
+import sqlite3
+from typing import NamedTuple
+
+_DAY = 86_400_000_000
+
+_WHICH = """seq > :after AND seq <= :to AND received_at <= :limit
+AND (:streams IS NULL OR stream IN (SELECT value FROM json_each(:streams)))"""
+_LOOSEN = f"""
+INSERT OR IGNORE INTO loose_key SELECT seq, event.key
+FROM event CROSS JOIN stream ON stream.id = event.stream
+WHERE {_WHICH} AND seq > :sealed AND event.key IS NOT NULL AND kind <> 'rejected'
+"""
+_IDS = f"SELECT id, key FROM event WHERE {_WHICH} AND seq > :attempted"
+_DELETE = f"DELETE FROM event WHERE {_WHICH}"
+_FORGET = """
+DELETE FROM quarantine WHERE seq > :after AND seq <= :to
+AND NOT EXISTS (SELECT 1 FROM event WHERE event.seq = quarantine.seq)
+"""
+_TRIM = "UPDATE trimmed SET seq = max(seq, ?)"
+_RECORD = """
+INSERT INTO prune (cause, day, began, ended, events, last_seq)
+VALUES (:cause, :now / :day, :now, :now, :events, :to)
+ON CONFLICT (cause, day) DO UPDATE
+SET ended = excluded.ended, events = events + excluded.events, last_seq = excluded.last_seq
+"""
+
+
+class Range(NamedTuple):
+    """Events with a sequence above `after`, up to `to`, received at `limit` or before.
+
+    `streams` is a JSON array of the streams that are meant; None means all.
+    """
+
+    after: int
+    to: int
+    limit: int
+    streams: str | None
+
+
+class Marks(NamedTuple):
+    """Where the runs of keys end, and where the last append began."""
+
+    sealed: int
+    attempted: int
+
+
+class Removed(NamedTuple):
+    """How many events went, and the ids and keys of those of the last append."""
+
+    events: int
+    attempted: list[tuple[bytes, bytes | None]]
+
+
+def remove(db: sqlite3.Connection, which: Range, marks: Marks, cause: str, now: int) -> Removed:
+    """Delete events, with a line in the record of *cause* for the day; in a transaction."""
+    values = which._asdict() | marks._asdict()
+    if which.to > marks.sealed:
+        db.execute(_LOOSEN, values)
+    attempted = db.execute(_IDS, values).fetchall() if which.to > marks.attempted else []
+    events = db.execute(_DELETE, values).rowcount
+    if events:
+        db.execute(_FORGET, values)
+        db.execute(_TRIM, (which.to,))
+        record = {"cause": cause, "day": _DAY, "now": now, "events": events, "to": which.to}
+        db.execute(_RECORD, record)
+    return Removed(events, attempted)

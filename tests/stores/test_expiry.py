@@ -1,0 +1,292 @@
+"""Retention of the SQLite store: keys, space, crashes; with small runs of keys."""
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing as closed
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import StoreError
+from gateway.record import EventRecord, Kind, Outcome
+from gateway.store import RetentionPolicy, RetentionRule
+from gateway.stores import bloom, keys, runs
+from gateway.stores.memory import MemoryStore
+from gateway.stores.sqlite import SqliteStore, open_store
+from tests.care.conftest import spoil
+from tests.records import NOW, closing, make_record, make_rejected, sequences, stored
+from tests.stores.test_retention import HOUR, expire, keep
+
+STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
+
+RUN_KEYS = 100
+DAY = keep(RetentionRule(max_age=24 * HOUR))
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(keys, "RUN_KEYS", RUN_KEYS)
+    monkeypatch.setattr(runs, "_SAMPLE", 256)
+    for name, value in {"_SLOTS": 1 << 11, "_MASK": (1 << 11) - 1, "RUNS": 3}.items():
+        monkeypatch.setattr(bloom, name, value)
+    yield
+
+
+def opened(path: Path):
+    return open_store(f"sqlite:///{path}", 20)
+
+
+def rows(path: Path, sql: str) -> list[tuple]:
+    with closed(sqlite3.connect(path)) as db:
+        return db.execute(sql).fetchall()
+
+
+def hourly(hour: int, count: int = 50, **changes) -> list:
+    """Events that were received in that hour, the first one being 0."""
+    return [
+        make_record(f"{hour}-{n}", received_at=NOW + hour * HOUR, **changes) for n in range(count)
+    ]
+
+
+async def test_a_run_of_keys_goes_with_its_events_and_later_a_retry_is_stored_as_new(tmp_path):
+    path = tmp_path / "events.db"
+    async with closing(await opened(path)) as store:
+        for hour in range(20):
+            await store.append(hourly(hour))
+        await expire(store, DAY, NOW + (24 + 16) * HOUR)
+
+        # Of hours 0 to 16 the events are gone, and the runs of 0 to 15 with them.
+        assert {DUPLICATE} == {*await store.append(hourly(16)), *await store.append(hourly(18))}
+        assert {STORED} == set(await store.append(hourly(3)))
+        assert {DUPLICATE} == set(await store.append(hourly(3)))
+    [(count,)] = rows(path, "SELECT count(*) FROM sealed_run")
+    assert count <= 3
+    [(orphans,)] = rows(
+        path, "SELECT count(*) FROM key_run WHERE run NOT IN (SELECT run FROM sealed_run)"
+    )
+    assert orphans < 256
+
+
+async def test_the_memory_for_keys_does_not_grow_however_many_events_come_and_go(tmp_path):
+    async with closing(await opened(tmp_path / "events.db")) as store:
+        for hour in range(300):
+            await store.append(hourly(hour))
+            await expire(store, DAY, NOW + hour * HOUR)
+        # 24 hours of 50 events make 12 runs, which is 4 filters of 3 runs, and one is written.
+        assert len(store._keys._filters) <= 5
+        assert {DUPLICATE} == set(await store.append(hourly(290)))
+
+
+async def test_keys_of_events_that_stay_for_ever_do_not_hold_those_of_the_others(tmp_path):
+    path = tmp_path / "events.db"
+    policy = keep(RetentionRule(kind="user"), RetentionRule(max_age=24 * HOUR))
+    users = [make_record(f"user {n}", kind="user", received_at=NOW) for n in range(300)]
+    for first in range(0, 300, 70):
+        async with closing(await opened(path)) as store:
+            for hour in range(first, min(first + 70, 300)):
+                await store.append([users[hour], *hourly(hour)])
+                await expire(store, policy, NOW + hour * HOUR)
+            assert {DUPLICATE} == set(await store.append(users[: first + 1]))
+            # Without, there were 150 runs.
+            assert len(store._keys._filters) * bloom.RUNS <= 45
+    async with closing(await opened(path)) as store:
+        assert {DUPLICATE} == set(await store.append(users))
+        assert {STORED} == set(await store.append(hourly(30)))
+        assert 300 == len(await stored(store, kind="user"))
+    [(held,)] = rows(path, "SELECT sum(length(keys)) / 16 FROM key_run NATURAL JOIN sealed_run")
+    [(events,)] = rows(path, "SELECT count(*) FROM event")
+    assert held <= 2 * events + 3 * RUN_KEYS
+
+
+async def test_an_expired_key_that_no_run_had_is_known_after_a_restart_and_a_crash(tmp_path):
+    path, copy = tmp_path / "events.db", tmp_path / "copy.db"
+    async with closing(await opened(path)) as store:
+        await store.append(hourly(0, 10))
+        await expire(store, DAY, NOW + 30 * HOUR)
+        assert [] == await sequences(store)
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
+    for one in (path, copy):
+        async with closing(await opened(one)) as store:
+            assert {DUPLICATE} == set(await store.append(hourly(0, 10)))
+            for hour in range(40, 50):
+                await store.append(hourly(hour))
+            assert {DUPLICATE} == set(await store.append(hourly(0, 10)))
+            await expire(store, DAY, NOW + 50 * HOUR)
+        # Runs have them now.
+        assert [(0,)] == rows(one, "SELECT count(*) FROM loose_key")
+        async with closing(await opened(one)) as store:
+            assert {DUPLICATE} == set(await store.append(hourly(0, 10)))
+
+
+async def test_runs_that_came_by_a_rotation_go_once_an_event_of_the_new_store_expires(tmp_path):
+    async with closing(await opened(tmp_path / "events.db")) as store:
+        await store.append(hourly(0))
+        await store.rotate(lambda *_: None)
+        await store.append(hourly(10))
+        await expire(store, DAY, NOW + 33 * HOUR)
+        assert {DUPLICATE} == set(await store.append(hourly(0)))
+
+        await expire(store, DAY, NOW + 34 * HOUR)
+
+        assert {STORED} == set(await store.append(hourly(0)))
+        assert {DUPLICATE} == set(await store.append(hourly(10)))
+
+
+class Twins:
+    """The SQLite store and the memory store, to which the same happens."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.folder = folder
+        self.lives = 0
+        self.now = NOW
+        self.count = 0
+        self.policy = RetentionPolicy(
+            (
+                RetentionRule(kind="user", max_age=self.random.choice([None, 100 * HOUR])),
+                RetentionRule(tenant="short", max_age=3 * HOUR),
+                RetentionRule(max_age=20 * HOUR),
+            )
+        )
+        self.model = MemoryStore(20)
+        self.store: SqliteStore
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.lives}.db"
+
+    async def append(self) -> None:
+        group = []
+        for _ in range(self.random.choice((1, 5, 40))):
+            self.count += 1
+            # Now and then a record comes out of the spool, hours late.
+            late = self.random.choice((0, 0, 0, 5 * HOUR))
+            changes = self.random.choice(({}, {}, {"tenant": "short"}, {"kind": "user"}))
+            make = make_rejected if self.random.random() < 0.1 else make_record
+            if make is make_rejected:
+                changes, late = {}, 0
+            group.append(make(f"{self.count}", received_at=self.now - late, **changes))
+        again = [one for one in await stored(self.model) if one.kind != Kind.REJECTED]
+        if again and self.random.random() < 0.3:
+            group.append(self.random.choice(again))
+        assert list(await self.model.append(group)) == list(await self.store.append(group))
+
+    async def expire(self) -> None:
+        self.now += self.random.randrange(2 * HOUR)
+        await expire(self.model, self.policy, self.now)
+        for _ in range(self.random.choice((1, 3, 10_000))):
+            if not (await self.store.expire(self.policy, self.now)).more:
+                break
+
+    async def crash(self) -> None:
+        before = self.path
+        self.lives += 1
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{before}{suffix}", f"{self.path}{suffix}")
+        await self.store.close()
+        self.store = await opened(self.path)
+
+    def expired(self, record: EventRecord, spare: int = 0) -> bool:
+        max_age = self.policy.max_age_of(record.dialect, record.tenant, record.kind)
+        return max_age is not None and self.now - record.received_at >= max_age + spare
+
+    async def compare(self) -> None:
+        await expire(self.store, self.policy, self.now)
+        kept = await stored(self.store)
+        # What came late out of the spool stays as long as what was stored beside it.
+        assert not [record for record in kept if self.expired(record, 5 * HOUR)]
+        assert await stored(self.model) == [one for one in kept if not self.expired(one)]
+        known = {record.key for record in kept}
+        assert known == await self.store.known(known)
+
+
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 12))]
+)
+async def test_whatever_happens_what_is_kept_is_as_in_memory_and_its_keys_are_known(tmp_path, seed):
+    twins = Twins(tmp_path, seed)
+    twins.store = await opened(twins.path)
+    try:
+        for step in range(160):
+            await twins.append()
+            await twins.expire()
+            if twins.random.random() < 0.03:
+                await twins.crash()
+            if step % 40 == 39:
+                await twins.compare()
+    finally:
+        await twins.store.close()
+
+
+async def test_a_store_at_its_bound_uses_its_space_again(tmp_path):
+    path, bound = tmp_path / "events.db", 4_000_000
+    policy = keep(max_bytes=bound)
+    sizes = []
+    async with closing(await opened(path)) as store:
+        for n in range(300):
+            await store.append(hourly(n, 100, data=f'"{"x" * 400}"'))
+            await expire(store, policy)
+            sizes.append(path.stat().st_size)
+        seen = await sequences(store)
+    assert bound * 0.9 < path.stat().st_size < bound * 1.1
+    assert max(sizes) < bound * 1.1
+    assert list(range(30_001 - len(seen), 30_001)) == seen
+    assert len(seen) > 5000
+
+
+async def test_each_day_has_one_record_of_what_was_deleted(tmp_path):
+    path = tmp_path / "events.db"
+    async with closing(await opened(path)) as store:
+        for hour in range(48):
+            await store.append(hourly(hour, 4))
+        for hour in range(24, 48):
+            await expire(store, DAY, NOW + hour * HOUR)
+        await expire(store, keep(max_bytes=1), NOW + 48 * HOUR)
+    records = rows(path, "SELECT cause, events, last_seq, ended > began FROM prune ORDER BY id")
+    assert [("age", 4), ("age", 92), ("size", 96)] == [
+        ("age", min(records[0][1], 4)),
+        ("age", records[0][1] + records[1][1] - 4),
+        records[2][:2],
+    ]
+    assert [96, 192] == [last for _, _, last, _ in records[1:]]
+
+
+async def test_after_a_step_commits_wait_for_the_disk_as_before(tmp_path):
+    async with closing(await opened(tmp_path / "events.db")) as store:
+        await store.append(hourly(0))
+        await expire(store, DAY, NOW + 30 * HOUR)
+
+        full = await store._database.run(lambda db: db.execute("PRAGMA synchronous").fetchall())
+
+        assert [(2,)] == full
+
+
+async def test_a_damaged_page_stops_retention_but_no_append(tmp_path):
+    path = tmp_path / "events.db"
+    async with closing(await opened(path)) as store:
+        for hour in range(10):
+            await store.append(hourly(hour))
+    [(page,)] = rows(
+        path, "SELECT min(pageno) FROM dbstat WHERE name = 'event' AND pagetype = 'leaf'"
+    )
+    spoil(path, page)
+    async with closing(await opened(path)) as store:
+        with pytest.raises(StoreError):
+            await expire(store, DAY, NOW + 30 * HOUR)
+        assert {STORED} == set(await store.append(hourly(100)))
+        with pytest.raises(StoreError):
+            await expire(store, DAY, NOW + 30 * HOUR)
+        assert {STORED} == set(await store.append(hourly(101)))
+
+
+async def test_what_came_while_the_clock_was_wrong_holds_nothing_up(tmp_path):
+    async with closing(await opened(tmp_path / "events.db")) as store:
+        await store.append([make_record("future", received_at=NOW + 10_000 * HOUR)])
+        await store.append(hourly(0))
+
+        await expire(store, DAY, NOW + 30 * HOUR)
+
+        assert [1] == await sequences(store)
