@@ -23,6 +23,7 @@ from gateway.ops.control import Command, ControlServer
 from gateway.ops.listener import ops_app
 from gateway.ops.metrics import Metrics
 from gateway.ops.notify import notify
+from gateway.retention import Retention, policy_of
 from gateway.store import Rotates
 from gateway.stores import open_store
 from gateway.stores.documents import FolderDocuments
@@ -121,8 +122,13 @@ class Gateway:
         watch("quarantine_trimmed", "Quarantined records deleted.", lambda: store.evicted)
         lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
         self._stack.push_async_callback(_cancel, lag)
+        retention = Retention(store, policy_of(settings.retention))
+        watch("expired_by_age", "Events deleted because of their age.", lambda: retention.by_age)
+        watch("expired_by_size", "Events deleted to make room.", lambda: retention.by_size)
         await self._receive()
         await self._take_commands()
+        retention.start()
+        self._stack.push_async_callback(retention.close)
 
     async def _receive(self) -> None:
         keyring = Keyring()

@@ -49,8 +49,17 @@ def validate(settings: Settings, file: str, adapters: AdapterClasses = ADAPTERS)
         for problem in find_problems(name, table, adapters)
     ]
     problems += [] if problems else [*_claimed_twice(settings), *_clashes(settings, adapters)]
+    problems += _unknown_dialects(settings)
     if problems:
         raise ConfigError(file, problems)
+
+
+def _unknown_dialects(settings: Settings) -> Iterator[Problem]:
+    """Rules of retention that fit no event, because there is no such dialect."""
+    known = ", ".join(settings.dialects)
+    for at, rule in enumerate(settings.retention.rules):
+        if rule.dialect is not None and rule.dialect not in settings.dialects:
+            yield Problem(f"retention.rules[{at}].dialect", f"Not one of: {known}.")
 
 
 def _claimed_twice(settings: Settings) -> Iterator[Problem]:

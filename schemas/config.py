@@ -5,15 +5,16 @@ The table of a dialect is declared beside the dialect's documents. `schema` join
 
 import dataclasses
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from marshmallow import ValidationError, fields
 
-from schemas.base import Strict
-from schemas.options import Choice, Count, OnInvalid, Redaction
+from schemas.base import Problem, Strict
+from schemas.options import Choice, Count, Duration, OnInvalid, Redaction, TenantName
 from schemas.table import Table, option, schema_of
+from schemas.table import tables as array_of
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 TableT = TypeVar("TableT", bound=Table)
@@ -128,6 +129,38 @@ class Quarantine(Table):
     )
 
 
+class RetentionRule(Table):
+    """How long events of a dialect, tenant and kind are kept; what is not named is any."""
+
+    dialect: str | None = option(fields.String(), "Only this dialect.", default=None)
+    tenant: str | None = option(TenantName(), "Only this tenant.", default=None)
+    kind: str | None = option(fields.String(), "Only this kind.", default=None)
+    max_age: int | None = option(
+        Duration(), "How long they are kept; for ever if absent.", default=None
+    )
+
+    def find_problems(self) -> Iterator[Problem]:
+        """A rule that names nothing would replace `max_age` of the store."""
+        if self.dialect is None and self.tenant is None and self.kind is None:
+            yield Problem("", "Name a dialect, a tenant or a kind.")
+
+
+class Retention(Table):
+    """What the store deletes by itself: nothing, unless an option says so."""
+
+    max_age: int | None = option(
+        Duration(), "How long events are kept that no rule names; for ever if absent.", default=None
+    )
+    max_bytes: int | None = option(
+        Count(1 << 20),
+        "The size of the store's file, within 10 %; then the oldest events go, whatever the rules.",
+        default=None,
+    )
+    rules: tuple[RetentionRule, ...] = array_of(
+        RetentionRule, "Other ages for some events; the first rule that fits counts."
+    )
+
+
 class Log(Table):
     """The log, on stderr."""
 
@@ -148,6 +181,7 @@ class Settings:
     spool: Spool
     ingest: Ingest
     quarantine: Quarantine
+    retention: Retention
     redact: Redaction
     log: Log
     dialects: Mapping[str, Table]

@@ -1,5 +1,6 @@
 """Fields and tables that several tables of the configuration share."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args
@@ -64,6 +65,20 @@ class Count(fields.Integer):
 
     def __init__(self, least: int, most: int | None = None) -> None:
         super().__init__(strict=True, validate=validate.Range(min=least, max=most))
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(\d{1,6}) ?([smhd])")
+
+
+class Duration(fields.Field[int]):
+    """A time span as text, ``90s``, ``15m``, ``12h`` or ``30d``, read as seconds."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        if not found or not int(found[1]):
+            raise ValidationError('Expected a number and a unit: "90s", "15m", "12h" or "30d".')
+        return int(found[1]) * _UNITS[found[2]]
 
 
 class Choice(fields.Field[T]):

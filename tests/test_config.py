@@ -33,7 +33,7 @@ def options(of: Schema, path: str = "") -> Iterator[tuple[str, fields.Field]]:
 
 def example() -> dict[str, Any]:
     """The example with the options in it that are commented out."""
-    text = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^# (\w+ = |\[)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     return tomllib.loads(text)
 
 
@@ -117,6 +117,11 @@ def test_every_problem_is_reported_at_once():
             "spool": {"max_events": 1.5},
             "ingest": {"on_invalid": "ignore"},
             "quarantine": {"max_records": -1},
+            "retention": {
+                "max_age": 5,
+                "max_bytes": 7,
+                "rules": [{"max_age": "1 week"}, {"max_age": "0d"}, {"tenant": "a"}, {}],
+            },
             "redact": {"keys": "password", "headers": [1]},
             "log": {"level": "loud"},
             "unknown": {},
@@ -134,6 +139,11 @@ def test_every_problem_is_reported_at_once():
         "spool.max_events",
         "ingest.on_invalid",
         "quarantine.max_records",
+        "retention.max_age",
+        "retention.max_bytes",
+        "retention.rules[0].max_age",
+        "retention.rules[1].max_age",
+        "retention.rules[3]",
         "redact.keys",
         "redact.headers[0]",
         "log.level",
@@ -328,6 +338,15 @@ def test_a_default_that_its_own_field_refuses_cannot_be_declared():
         option(Choice(device.Provisioning), "A word.", default="event")
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("15m", 900), ("12 h", 43_200), ("30d", 2_592_000)]
+)
+def test_a_time_span_has_a_unit(text, seconds):
+    read_in = resolve(merged(CONFIG, {"retention": {"max_age": text}}), dialects())
+
+    assert seconds == read_in.retention.max_age
+
+
 def test_a_duplicate_is_named():
     twice = [{"tenant": "a", "ids": ["1"]}, {"tenant": "a", "ids": ["2"]}]
 
@@ -344,6 +363,10 @@ def test_a_duplicate_is_named():
         (
             {"server": {"listen": "127.0.0.1:9"}, "ops": {"listen": "127.0.0.1:9"}},
             "ops.listen",
+        ),
+        (
+            {"retention": {"rules": [{"kind": "user"}, {"dialect": "moesiff"}]}},
+            "retention.rules[1].dialect",
         ),
     ],
 )
