@@ -59,6 +59,9 @@ class Outcome(enum.Enum):
     DUPLICATE = "duplicate"
     QUEUED = "queued"
 
+    # Enum's own hashes the name in Python, and outcomes are counted for each request.
+    __hash__ = object.__hash__
+
 
 class Receipt(msgspec.Struct, frozen=True):
     """Proof, given only after the commit, of what became of a request's events.

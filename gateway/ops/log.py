@@ -7,7 +7,7 @@ import asyncio
 import logging
 import sys
 import time
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import structlog
@@ -39,6 +39,37 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [_Forward()]
     root.setLevel(max(threshold, logging.WARNING))
+
+
+class RequestLog:
+    """Writes the lines of requests by structlog's processors, without a bound logger.
+
+    A bound logger copies every line twice and costs twice as much as all the rest of it.
+    """
+
+    def __init__(self) -> None:
+        """Write where structlog is configured to write now."""
+        configured = structlog.get_config()
+        self._processors = configured["processors"]
+        self._logger = configured["logger_factory"]()
+        self._enabled = structlog.get_logger().is_enabled_for
+
+    def write(self, level: int, event: str, line: EventDict) -> None:
+        """Write *line* about *event*, if *level* is logged. The line must not be used again."""
+        if not self._enabled(level):
+            return
+        line["event"] = event
+        made: Any = line
+        name = _LEVEL_NAMES[level]
+        try:
+            for process in self._processors:
+                made = process(self._logger, name, made)
+        except structlog.DropEvent:
+            return
+        self._logger.msg(made)
+
+
+_LEVEL_NAMES = {logging.INFO: "info", logging.WARNING: "warning"}
 
 
 class _BatchedWriter:

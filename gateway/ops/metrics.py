@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.errors import Reason
-from gateway.record import Outcome, Receipt
+from gateway.record import Outcome
 
 _WHO = ("dialect", "tenant")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -102,8 +102,18 @@ class Metrics:
         self._commit_events.observe(events)
         self._commit_seconds.observe(seconds)
 
-    def accepted(self, dialect: str, tenant: str, receipt: Receipt, size: int) -> None:
-        """Count a successful request; *size* is that of its body after decompression."""
+    def accepted(
+        self,
+        dialect: str,
+        tenant: str,
+        tally: Sequence[tuple[Outcome, int]],
+        rejected: int,
+        size: int,
+    ) -> None:
+        """Count a successful request: its events by outcome, and its rejected ones.
+
+        *size* is that of its body after decompression.
+        """
         who = (dialect, tenant)
         counts = self._counts
         events = counts.events.get(who)
@@ -111,10 +121,10 @@ class Metrics:
             events = counts.events[who] = dict.fromkeys(Outcome, 0)
             counts.rejected.setdefault(who, 0)
             counts.bytes[who] = 0
-        for outcome, count in receipt.tally:
+        for outcome, count in tally:
             events[outcome] += count
-        if receipt.rejected:
-            counts.rejected[who] += receipt.rejected
+        if rejected:
+            counts.rejected[who] += rejected
         counts.bytes[who] += size
 
     def quarantined(self, dialect: str, tenant: str, events: int) -> None:

@@ -85,6 +85,8 @@ async def _receive(request: BaseRequest, limit: int, timeout: float) -> bytes:
 
 
 def _inflater(request: BaseRequest) -> Inflate | None:
+    if "Content-Encoding" not in request.headers:
+        return None
     # Repeated headers form one list (RFC 9110), and we support no list of codings.
     coding = ",".join(request.headers.getall("Content-Encoding", ())).strip().lower()
     if coding in ("", "identity"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from gateway.adapter import (
 from gateway.auth import Keyring
 from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake.intake import Intake
+from gateway.ops.log import RequestLog
 from gateway.ops.metrics import Metrics
 from gateway.record import Outcome, Receipt, clock
 from gateway.store import Documents
@@ -53,6 +55,7 @@ class RequestContext:
         "refusal",
         "size",
         "started",
+        "tally",
         "tenant",
     )
 
@@ -64,6 +67,7 @@ class RequestContext:
         self.tenant: Tenant | None = None
         self.size = 0
         self.receipt: Receipt | None = None
+        self.tally: Sequence[tuple[Outcome, int]] = ()
         self.refusal: Refusal | None = None
 
 
@@ -87,8 +91,7 @@ class IngestHandler:
         self._documents = documents
         self._metrics = metrics
         self._on_invalid = on_invalid
-        # Bound here and now: the logger of this module finds its configuration at each call.
-        self._log = structlog.get_logger().bind()
+        self._log = RequestLog()
         self._body_timeout = body_timeout
         self.closing = False
         self._provisioning = {
@@ -153,7 +156,10 @@ class IngestHandler:
         receipt = context.receipt = await self._ingest(adapter, endpoint, inbound)
         if adapter.dialect in self._provisioning:
             await self._provisioning[adapter.dialect].record(inbound, receipt)
-        self._metrics.accepted(adapter.dialect, tenant.name, receipt, context.size)
+        tally = context.tally = receipt.tally
+        self._metrics.accepted(
+            adapter.dialect, tenant.name, tally, receipt.rejected, context.size
+        )
         return adapter.accepted(inbound, receipt)
 
     def _admit(self, context: RequestContext, adapter: AnyAdapter) -> Tenant:
@@ -248,22 +254,24 @@ class IngestHandler:
         if context.tenant is not None:
             line["tenant"] = context.tenant.name
         if context.receipt is not None:
-            for outcome, count in context.receipt.tally:
-                line[outcome.value] = count
+            for outcome, count in context.tally:
+                line[_OUTCOME_NAMES[outcome]] = count
             if context.receipt.rejected:
                 line["rejected"] = context.receipt.rejected
         refusal = context.refusal
         if refusal is None:
-            self._log.info("request_answered", **line)
+            self._log.write(logging.INFO, "request_answered", line)
             return
         line["reason"] = refusal.reason.value
         line["retryable"] = refusal.reason.retryable
         if refusal.problems:
             first = refusal.problems[0]
             line["problem"] = f"{first.path}: {first.message}"[:200]
-        note = self._log.warning if reply.status >= 500 else self._log.info
-        note("request_refused", **line)
+        level = logging.WARNING if reply.status >= 500 else logging.INFO
+        self._log.write(level, "request_refused", line)
 
+
+_OUTCOME_NAMES = {outcome: outcome.value for outcome in Outcome}
 
 _COUNT_HEADERS = {Outcome.DUPLICATE: "Gateway-Duplicate", Outcome.QUEUED: "Gateway-Queued"}
 """Headers that count, in an answer, the events that did not newly reach the store."""
@@ -300,7 +308,7 @@ def _headers(context: RequestContext) -> dict[str, str]:
     if receipt is not None:
         if receipt.rejected:
             headers["Gateway-Rejected"] = str(receipt.rejected)
-        for outcome, count in receipt.tally:
+        for outcome, count in context.tally:
             if outcome in _COUNT_HEADERS:
                 headers[_COUNT_HEADERS[outcome]] = str(count)
     return headers
