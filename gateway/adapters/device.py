@@ -5,7 +5,7 @@ request, server); the status says what happened.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import ClassVar
 
 import msgspec
@@ -239,12 +239,14 @@ def _error(status: int, code: int, message: str, headers: dict[str, str] | None 
 
 
 def _prefers_async(head: Head) -> bool:
-    preferences = ",".join(head.headers("Prefer"))
-    return any(
-        part.partition(";")[0].strip().lower() == "respond-async" for part in preferences.split(",")
+    given = head.headers("Prefer")
+    return bool(given) and any(
+        part.partition(";")[0].strip().lower() == "respond-async"
+        for part in ",".join(given).split(",")
     )
 
 
+@lru_cache(maxsize=64)
 def _is_json(content_type: str) -> bool:
     """Whether a Content-Type, possibly absent, is JSON in UTF-8."""
     media, *parameters = (part.strip().lower() for part in content_type.split(";"))
