@@ -157,9 +157,7 @@ class IngestHandler:
         if adapter.dialect in self._provisioning:
             await self._provisioning[adapter.dialect].record(inbound, receipt)
         tally = context.tally = receipt.tally
-        self._metrics.accepted(
-            adapter.dialect, tenant.name, tally, receipt.rejected, context.size
-        )
+        self._metrics.accepted(adapter.dialect, tenant.name, tally, receipt.rejected, context.size)
         return adapter.accepted(inbound, receipt)
 
     def _admit(self, context: RequestContext, adapter: AnyAdapter) -> Tenant:
