@@ -115,7 +115,11 @@ class Gateway:
         self._intake = assembly.intake
         watch = self.metrics.watch
         watch("spool_depth", "Events in the spool.", lambda: spool.depth)
-        watch("store_away", "1 while events go to the spool.", lambda: assembly.availability.away)
+        watch(
+            "store_unavailable",
+            "1 while events go to the spool.",
+            lambda: assembly.availability.unavailable,
+        )
         watch(
             "waiting_events", "Events waiting for the disk.", lambda: assembly.to_store.held_events
         )
@@ -160,7 +164,7 @@ class Gateway:
             await control.start()
 
     async def _status(self, _: Mapping[str, object], __: Progress) -> object:
-        return {"store_away": await self.probe()}
+        return {"store_unavailable": await self.probe()}
 
     def _folders(self) -> dict[tuple[str, str], Path]:
         return {
@@ -189,7 +193,7 @@ class Gateway:
         self.address = public.address
 
     async def probe(self) -> str:
-        """Return if an event would be taken now; say why the store is away, if it is.
+        """Return if an event would be taken now; say why the store is unavailable, if it is.
 
         Raises:
             StoreError: no event would be taken.

@@ -1,6 +1,6 @@
 """Whether the store takes events now, so that no request waits for a store that does not.
 
-The first failure marks the store as away. From then on one task asks it whether
+The first failure marks the store as unavailable. From then on one task asks it whether
 it is back; requests and the spool's drain leave it alone until it is.
 """
 
@@ -19,7 +19,7 @@ INTERVAL = 0.25
 
 
 class Availability:
-    """Knows whether the store is away.
+    """Knows whether the store is unavailable.
 
     `reason` says why, and is empty while it is not. `silent` tells that it does not
     even answer what it holds.
@@ -30,33 +30,33 @@ class Availability:
         self._probe = probe
         self._available = asyncio.Event()
         self._available.set()
-        self._away_since = 0.0
+        self._failed_at = 0.0
         self._watching: asyncio.Task[None] | None = None
         self.reason = ""
         self.silent = False
 
     @property
-    def away(self) -> bool:
+    def unavailable(self) -> bool:
         """Whether the store is to be left alone."""
         return bool(self.reason)
 
     async def wait(self) -> None:
-        """Return as soon as the store is not away."""
+        """Return as soon as the store is available."""
         await self._available.wait()
 
     def failed(self, error: StoreError, *, silent: bool = False) -> None:
-        """The store has failed: it is away until a probe succeeds."""
+        """The store has failed: it is unavailable until a probe succeeds."""
         self.silent = self.silent or silent
-        if self.away:
+        if self.unavailable:
             return
         self.reason = _reason(error)
-        self._away_since = time.monotonic()
+        self._failed_at = time.monotonic()
         self._available.clear()
-        log.warning("store_away", error=self.reason)
+        log.warning("store_unavailable", error=self.reason)
         self._watching = asyncio.create_task(self._watch(), name="store-watch")
 
     async def _watch(self) -> None:
-        while self.away:
+        while self.unavailable:
             await asyncio.sleep(INTERVAL)
             try:
                 await self._probe()
@@ -68,7 +68,7 @@ class Availability:
             else:
                 self.reason, self.silent = "", False
         self._available.set()
-        log.info("store_back", seconds=round(time.monotonic() - self._away_since, 1))
+        log.info("store_recovered", seconds=round(time.monotonic() - self._failed_at, 1))
 
     async def close(self) -> None:
         """Ask no more."""

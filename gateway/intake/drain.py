@@ -25,7 +25,7 @@ _PAUSE = 0.25
 
 
 class Drain:
-    """Moves what the spool holds into the store, as long as the store is not away."""
+    """Moves what the spool holds into the store, as long as the store is available."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Drain:
             except Exception as error:
                 if not isinstance(error, StoreError):
                     log.exception("spool_drain_failed", depth=self._spool.depth)
-                elif not self._availability.away:
+                elif not self._availability.unavailable:
                     log.warning("spool_drain_failed", depth=self._spool.depth, error=str(error))
                 await asyncio.sleep(_PAUSE)
 

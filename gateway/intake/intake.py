@@ -26,7 +26,7 @@ _MAX_REPORTED_PROBLEMS = 100
 """How many problems an answer lists; the quarantined record has more."""
 
 _PROBE_SECONDS = 1.0
-"""Seconds after which a store that does not answer a probe is away."""
+"""Seconds after which a store that does not answer a probe is unavailable."""
 
 _LOOKUP_SECONDS = 0.25
 """Seconds that a question to the store may take before the spool goes on without its answer."""
@@ -79,8 +79,10 @@ class Intake:
         if rejected and on_invalid == "refuse":
             raise _invalid(rejected)
         records = [self._redactor.redact(record) for record in reading.records]
-        aside = [quarantine.of_event(dialect, inbound, one, self._redactor) for one in rejected]
-        outcomes = await self._make_durable([*records, *aside], queue)
+        quarantined = [
+            quarantine.of_event(dialect, inbound, one, self._redactor) for one in rejected
+        ]
+        outcomes = await self._make_durable([*records, *quarantined], queue)
         if rejected and not records and on_invalid != "accept":
             raise _invalid(rejected)
         return Receipt(outcomes[: len(records)], reading.rejections)
@@ -99,7 +101,7 @@ class Intake:
         Raises:
             StoreError: neither the store nor the spool takes events.
         """
-        if not self._availability.away:
+        if not self._availability.unavailable:
             try:
                 await self._probe_store()
             except StoreError as error:
@@ -124,7 +126,7 @@ class Intake:
         """Make *records* durable, in the store or else in the spool."""
         if not records:
             return ()
-        if queue or self._spool.depth or self._availability.away:
+        if queue or self._spool.depth or self._availability.unavailable:
             return await self._store_or_queue(records, queue)
         try:
             return await self._to_store.append(records)
@@ -139,7 +141,7 @@ class Intake:
     ) -> Sequence[Outcome]:
         held = self._spool.known({record.identity for record in records})
         # A store that cannot be written can often still be read.
-        if queue or self._availability.away:
+        if queue or self._availability.unavailable:
             held |= await self._known_to_store(records)
         fresh = [record for record in records if record.identity not in held]
         kept = iter(await self._keep(fresh, queue))
@@ -160,7 +162,7 @@ class Intake:
         return set()
 
     async def _keep(self, records: Sequence[EventRecord], queue: bool) -> Sequence[Outcome]:
-        if queue and not self._availability.away:
+        if queue and not self._availability.unavailable:
             try:
                 return await self._to_spool.append(records)
             except StoreError as error:
@@ -168,7 +170,7 @@ class Intake:
                 log.warning("spool_failed", events=len(records), error=str(error))
                 # It may have kept them all the same, and drain them later.
                 records = [record.with_key() for record in records]
-        if not self._availability.away:
+        if not self._availability.unavailable:
             try:
                 return await self._to_store.append(records)
             except StoreError as error:

@@ -11,7 +11,7 @@ from gateway.ops.metrics import Metrics
 
 
 def ops_app(metrics: Metrics, probe: Callable[[], Awaitable[str]]) -> web.Application:
-    """Answers /livez, /readyz and /metrics; *probe* says why the store is away.
+    """Answers /livez, /readyz and /metrics; *probe* says why the store is unavailable.
 
     It raises StoreError where no event would be taken.
     """
@@ -21,11 +21,11 @@ def ops_app(metrics: Metrics, probe: Callable[[], Awaitable[str]]) -> web.Applic
 
     async def readyz(_: web.Request) -> web.Response:
         try:
-            away = await probe()
+            reason = await probe()
         except StoreError as error:
             return web.json_response({"status": "not ready", "reason": str(error)}, status=503)
-        if away:
-            return web.json_response({"status": "ready", "store": "away", "reason": away})
+        if reason:
+            return web.json_response({"status": "ready", "store": "unavailable", "reason": reason})
         return web.json_response({"status": "ready"})
 
     async def scrape(_: web.Request) -> web.Response:

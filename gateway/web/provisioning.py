@@ -31,7 +31,7 @@ class Provisioning(Generic[TenantT]):
         if not receipt.count(Outcome.QUEUED):
             await recorded
             return
-        # The store may be away, and the event is durable: the answer does not wait for it.
+        # The store may be unavailable, and the event is durable: the answer does not wait for it.
         task = asyncio.create_task(recorded)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

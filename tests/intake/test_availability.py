@@ -40,7 +40,7 @@ async def known(store: Store) -> AsyncIterator[Availability]:
 async def test_a_store_is_not_away_at_first_and_nobody_asks_it(store, known):
     await asyncio.wait_for(known.wait(), 1)
 
-    assert (False, "", 0) == (known.away, known.reason, store.probes)
+    assert (False, "", 0) == (known.unavailable, known.reason, store.probes)
 
 
 async def test_a_store_that_has_failed_is_away_until_a_probe_succeeds(store, known):
@@ -48,12 +48,12 @@ async def test_a_store_that_has_failed_is_away_until_a_probe_succeeds(store, kno
     known.failed(StoreError("locked"), silent=True)
     waiting = asyncio.create_task(known.wait())
     await asyncio.sleep(0)
-    assert (True, True, "locked") == (known.away, known.silent, known.reason)
+    assert (True, True, "locked") == (known.unavailable, known.silent, known.reason)
 
     await eventually(lambda: known.reason == "still locked")
     assert not waiting.done()
     await asyncio.wait_for(waiting, 5)
-    assert (False, False, 3) == (known.away, known.silent, store.probes)
+    assert (False, False, 3) == (known.unavailable, known.silent, store.probes)
 
 
 async def test_an_unexpected_error_of_a_probe_does_not_end_the_probes(store, known):
@@ -62,7 +62,7 @@ async def test_an_unexpected_error_of_a_probe_does_not_end_the_probes(store, kno
     await eventually(lambda: "a bug" in known.reason)
 
     await asyncio.wait_for(known.wait(), 5)
-    assert not known.away
+    assert not known.unavailable
 
 
 async def test_many_failures_at_once_start_one_series_of_probes(store, known):
@@ -78,9 +78,9 @@ async def test_many_failures_at_once_start_one_series_of_probes(store, known):
 async def test_a_store_can_be_away_again(store, known):
     for _ in range(2):
         known.failed(StoreError("locked"))
-        assert known.away
+        assert known.unavailable
         await asyncio.wait_for(known.wait(), 5)
-        assert not known.away
+        assert not known.unavailable
 
 
 async def test_a_closed_one_asks_no_more(store, known):

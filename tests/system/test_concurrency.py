@@ -72,7 +72,7 @@ async def test_a_queued_event_survives_a_kill_and_reaches_the_store_once(process
     process.start()
     request = one_device_event("Q")
     with locked(process.folder / "events.db"):
-        # The store is away, so that nothing but the spool can have it.
+        # The store is unavailable, so that nothing but the spool can have it.
         first, repeat = await ask(process.url, request), await ask(process.url, request)
         assert [202, 409] == [first.status, repeat.status]
         assert -signal.SIGKILL == process.signal(signal.SIGKILL)

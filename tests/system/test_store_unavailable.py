@@ -30,7 +30,7 @@ async def drained(gateway: Running) -> None:
 
 
 def requests() -> list[tuple[Request, int]]:
-    """A request of each sort, and its success while the store is away."""
+    """A request of each sort, and its success while the store is unavailable."""
     return [
         (one_call(), 201),
         (some_calls(transaction=False), 201),
