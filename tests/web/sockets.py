@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -57,6 +58,15 @@ async def connected(gateway: Any) -> AsyncIterator[Line]:
         yield Line(reader, writer)
     finally:
         writer.close()
+
+
+def dial(url: str) -> socket.socket:
+    """A connection without an event loop."""
+    host, port = url.removeprefix("http://").rsplit(":", 1)
+    line = socket.create_connection((host, int(port)), timeout=20)
+    # Small buffers fill sooner, and a client that does not read is noticed sooner.
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return line
 
 
 def head(method: str, target: str, *headers: str, version: str = "1.1") -> bytes:

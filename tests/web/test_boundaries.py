@@ -17,11 +17,16 @@ ONE_AGENT = head("GET", "/", "User-Agent: only")
 TWO_AGENTS = head("GET", "/", AGENT)
 LENGTH = head("PUT", "/", AGENT, f"content-LENGTH:  {len(BODY)} ") + BODY
 CHUNKS = head("PUT", "/", AGENT, "Transfer-Encoding: Chunked") + chunked(BODY, b"x", BODY)
+# Two requests with the same head but for the length, as a client sends them again and again.
+USUAL, SHORTER = (
+    head("PUT", "/", f"Content-Length: {len(body)}", "User-Agent: only") + body
+    for body in (BODY, BODY[17:])
+)
 EMPTY = head("PUT", "/", "Content-Length: 0", AGENT)
 UPGRADE = head("GET", "/", "Connection: Upgrade", "UPGRADE: websocket", AGENT)
 PADDED = b"\r\n\r\n" + TWO_AGENTS
 
-ALL = [PLAIN, ONE_AGENT, TWO_AGENTS, LENGTH, CHUNKS, EMPTY, UPGRADE, PADDED]
+ALL = [PLAIN, ONE_AGENT, TWO_AGENTS, LENGTH, CHUNKS, USUAL, SHORTER, EMPTY, UPGRADE, PADDED]
 
 
 def mended(request: bytes) -> bytes:
@@ -59,6 +64,16 @@ def test_a_request_may_come_byte_by_byte(request_):
 
     assert mended(request_) == passed
     assert 1 == boundaries.begun
+
+
+@pytest.mark.parametrize("again", [USUAL, SHORTER])
+def test_a_head_that_comes_again_may_be_cut_anywhere_and_be_followed_by_another(again):
+    stream = USUAL + again + TWO_AGENTS
+    for cut in range(len(USUAL), len(stream)):
+        passed, boundaries = fed(stream, [len(USUAL), cut])
+
+        assert USUAL + again + mended(TWO_AGENTS) == passed
+        assert (3, False) == (boundaries.begun, boundaries.within_body)
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=5))

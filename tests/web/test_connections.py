@@ -1,4 +1,4 @@
-"""How connections live and end: queues, clients that do not read, resets, idle ones, shutdown."""
+"""How connections live and end: queues, clients that do not read, resets, idle ones."""
 
 import asyncio
 import contextlib
@@ -11,20 +11,12 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from tests.conftest import APPLICATION_ID
-from tests.web.sockets import chunked, connected, head, upload
+from tests.web.sockets import chunked, connected, dial, head, upload
 
 PROBE = head("GET", "/health/probe")
 # Its answer is long: the credential stands in it.
 LONG = head("PUT", "/events", f"logspace.space-token: {'x' * 8000}")
 SECRET = "s3cr3t-credential"
-
-
-def dial(url: str) -> socket.socket:
-    host, port = url.removeprefix("http://").rsplit(":", 1)
-    line = socket.create_connection((host, int(port)), timeout=20)
-    # Small buffers fill sooner, and a client that does not read is noticed sooner.
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    return line
 
 
 def flood(line: socket.socket, seconds: float) -> int:
@@ -282,19 +274,3 @@ async def test_no_other_repeated_header_is_tolerated(gateway, name):
 
         assert 400 == (await line.hear()).status
         assert await line.ended()
-
-
-async def test_a_request_whose_body_still_comes_at_shutdown_is_answered(running):
-    async with running() as gateway, connected(gateway) as line, connected(gateway) as idle:
-        request = upload(b"[    ]")
-        await line.say(request[:-3])
-        await asyncio.sleep(0.1)
-        stopping = asyncio.create_task(gateway.gateway.stop())
-        await asyncio.sleep(0.2)
-        assert not stopping.done()
-        await line.say(request[-3:])
-        heard = await line.hear()
-        await stopping
-
-        assert (202, "close") == (heard.status, heard.headers["connection"])
-        assert await idle.ended()

@@ -1,10 +1,15 @@
-"""How unusual exchanges end: half-close, upgrades, malformed requests."""
+"""How unusual exchanges end: half-close, upgrades, errors of our own."""
 
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
+from gateway.adapter import Reply
+from gateway.web.listener import PublicListener
+from gateway.web.server import PublicServer
 from tests.conftest import APPLICATION_ID
+from tests.web.sockets import Line, head
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
@@ -77,3 +82,25 @@ async def test_a_half_close_within_the_body_stores_nothing(gateway):
     assert b"" == await asyncio.wait_for(reader.read(), 5)
     assert [] == await gateway.events()
     writer.close()
+
+
+async def test_an_error_beyond_the_handler_is_500_as_json_and_logged_with_its_traceback():
+    async def wrong(_: object) -> tuple[Reply, dict[str, str]]:
+        raise ZeroDivisionError("of our own")
+
+    server = PublicServer(wrong, keepalive_timeout=9, write_timeout=9, on_malformed=lambda: None)
+    listener = PublicListener(server)
+    await listener.open("127.0.0.1:0")
+    with capture_logs() as logs:
+        reader, writer = await asyncio.open_connection(*listener.address)
+        line = Line(reader, writer)
+        await line.say(head("GET", "/"))
+        heard = await line.hear()
+        assert await line.ended()
+        writer.close()
+    await listener.close(1)
+
+    assert (500, "application/problem+json") == (heard.status, heard.headers["content-type"])
+    assert b"of our own" not in heard.body
+    [logged] = [entry for entry in logs if entry["event"] == "request_failed"]
+    assert isinstance(logged["exc_info"], ZeroDivisionError)

@@ -45,6 +45,15 @@ async def test_a_compressed_body_may_come_in_chunks(gateway):
         assert 202 == (await line.hear()).status
 
 
+async def test_a_body_of_chunks_that_is_all_there_is_refused_beyond_the_limit(running):
+    body = BATCH + b" " * 1000
+    limit = {"logspace": {"max_body": len(body) - 1}}
+    async with running(limit) as gateway, connected(gateway) as line:
+        for sent, status in ((body, 413), (body[:-1], 202)):
+            await line.say(start(CHUNKED, JSON) + chunked(sent))
+            assert status == (await line.hear()).status
+
+
 async def test_a_body_of_chunks_without_end_is_refused_at_the_limit(running):
     async with running({"logspace": {"max_body": 1000}}) as gateway, connected(gateway) as line:
         await line.say(start(CHUNKED), *(b"100\r\n" + b" " * 256 + b"\r\n" for _ in range(20)))
