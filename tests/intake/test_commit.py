@@ -1,6 +1,7 @@
 """Group commit: one transaction for all waiting requests, and an outcome for each."""
 
 import asyncio
+import time
 from collections.abc import Collection, Sequence
 
 import pytest
@@ -264,11 +265,31 @@ async def test_a_group_that_takes_too_long_is_given_up_for_everyone_who_waits(ga
     written = begin(committer, make_record())
     await eventually(lambda: gate.groups)
     waiting = [begin(committer, make_record()) for _ in range(3)]
+    waiting.append(asyncio.create_task(committer.append_in_background([make_record()])))
     told = await asyncio.gather(written, *waiting, return_exceptions=True)
 
-    assert [StoreError] * 4 == [type(one) for one in told]
+    assert [StoreError] * 5 == [type(one) for one in told]
+    assert [False] + [True] * 4 == [one.nothing_kept for one in told]
     assert "no answer within 0.1 s" == str(told[0])
     assert [1] == gate.groups
+
+
+async def test_nobody_waits_longer_because_others_of_the_group_came_later(gate, commit):
+    committer = commit(deadline=1)
+    written = begin(committer, make_record())
+    await eventually(lambda: gate.groups)
+    early = begin(committer, make_record())
+    await asyncio.sleep(0.6)
+    late, since = begin(committer, make_record()), time.monotonic()
+    gate.open.set()
+    await written
+    gate.open.clear()
+    told = await asyncio.gather(early, late, return_exceptions=True)
+
+    assert [StoreError] * 2 == [type(one) for one in told]
+    assert [1, 2] == gate.groups
+    # Both were told at the end of the first one's time, not of the second one's.
+    assert time.monotonic() - since < 1
 
 
 async def test_the_limit_of_bytes_is_free_again_after_an_overdue_group(gate, commit):

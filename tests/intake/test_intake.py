@@ -146,6 +146,22 @@ async def test_a_request_with_only_invalid_events_is_refused_after_they_are_quar
     assert ["rejected"] == [one.kind for one in await stored(desk.store)]
 
 
+async def test_an_event_that_the_spool_kept_although_it_failed_is_stored_once(desk, monkeypatch):
+    append = desk.spool.append
+
+    async def unsure(records: list[EventRecord]) -> None:
+        await append(records)
+        raise StoreError("the connection ended within COMMIT")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.spool, "append", unsure)
+        assert [STORED] == await desk.outcomes(make_record(), queue=True)
+    assert 1 == desk.spool.depth
+    await desk.drain()
+
+    assert 1 == len(await stored(desk.store))
+
+
 async def test_accept_lets_a_request_with_only_invalid_events_succeed(desk):
     receipt = await desk.accept(rejected=(bad(), bad()), on_invalid="accept")
 
