@@ -70,6 +70,7 @@ class Inbound(msgspec.Struct, Generic[TenantT], frozen=True):
     """One admitted request with its body, inflated and within its limit.
 
     `received_at` is in microseconds since 1970 UTC; `client_address` is the peer's.
+    `sender` is as in `EventRecord`; it is None where the address needs no credential.
     """
 
     head: Head
@@ -77,6 +78,7 @@ class Inbound(msgspec.Struct, Generic[TenantT], frozen=True):
     body: bytes
     received_at: int
     client_address: str
+    sender: str | None = None
 
 
 class Rejected(msgspec.Struct, frozen=True):

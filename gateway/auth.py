@@ -6,6 +6,7 @@ nothing about the text of a secret.
 
 import hashlib
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -34,11 +35,22 @@ def digest_text(secret: str) -> str:
     return _PREFIX + digest_of(secret).hex()
 
 
+_SHOWN = 8
+"""Hexadecimal digits of a digest that tell credentials apart, and let nobody find the secret."""
+
+
+class Known(NamedTuple):
+    """A credential without its secret, and what names it: the first digits of its digest."""
+
+    credential: Credential
+    name: str
+
+
 class Keyring:
     """The credentials of each dialect, by the digest of their secret."""
 
     def __init__(self) -> None:
-        self._known: dict[str, dict[bytes, Credential]] = {}
+        self._known: dict[str, dict[bytes, Known]] = {}
 
     def add(self, dialect: str, credentials: Iterable[Credential]) -> None:
         """Add the credentials of one dialect; of two equal secrets the last counts."""
@@ -46,9 +58,10 @@ class Keyring:
         for credential in credentials:
             # Drop the secret itself, so that no traceback can show it.
             kept = msgspec.structs.replace(credential, secret="")
-            held[digest_of(credential.secret)] = kept
+            digest = digest_of(credential.secret)
+            held[digest] = Known(kept, digest.hex()[:_SHOWN])
 
-    def find(self, dialect: str, secret: str | None) -> Credential:
+    def find(self, dialect: str, secret: str | None) -> Known:
         """Return the credential with this secret.
 
         Raises:
@@ -58,9 +71,9 @@ class Keyring:
             raise Refusal(Reason.CREDENTIAL_MISSING)
         # Clients send plain secrets: a digest must not work as a credential.
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
-        credential = self._known.get(dialect, {}).get(digest)
-        if credential is None:
+        known = self._known.get(dialect, {}).get(digest)
+        if known is None:
             # A header may contain bytes that are not UTF-8, which no answer could repeat.
             shown = secret.encode("utf-8", "backslashreplace").decode()
             raise Refusal(Reason.CREDENTIAL_UNKNOWN, subject=shown)
-        return credential
+        return known

@@ -22,9 +22,10 @@ def cloudevent(sequence: int, record: EventRecord) -> bytes:
     """Write *record* as one line, without the newline.
 
     Attributes as in the CloudEvents 1.0 JSON event format; the extensions are
-    dialect, tenant, kind, receivedat, clientaddress and sequence (a decimal
-    string). Times are RFC 3339 in UTC, `data` is the event's own JSON text, in
-    which half of a surrogate pair becomes U+FFFD: not every reader takes one.
+    dialect, tenant, kind, receivedat, clientaddress, sequence (a decimal string) and,
+    where they are known, credential (the first 8 hexadecimal digits of its SHA-256
+    digest) and useragent. Times are RFC 3339 in UTC, `data` is the event's own JSON
+    text, in which half of a surrogate pair becomes U+FFFD: not every reader takes one.
     """
     event: dict[str, object] = {
         "specversion": "1.0",
@@ -43,8 +44,11 @@ def cloudevent(sequence: int, record: EventRecord) -> bytes:
         "receivedat": rfc3339(record.received_at),
         "clientaddress": record.client_address,
         "sequence": str(sequence),
-        "data": msgspec.Raw(_readable(_one_line(record.data)).encode("utf-8", "replace")),
     }
+    if record.sender is not None:
+        event["credential"], _, event["useragent"] = record.sender.partition(" ")
+    data = _readable(_one_line(record.data)).encode("utf-8", "replace")
+    event["data"] = msgspec.Raw(data)
     return msgspec.json.encode(event)
 
 

@@ -17,7 +17,8 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False):
     Times are integer microseconds since 1970-01-01T00:00:00Z. `key` is 16 bytes
     that identify the event, so that a retry is a duplicate, or None if every copy
     counts. `data` is JSON text as it was received. `type` and `subject` contain no
-    NUL and no lone surrogate.
+    NUL and no lone surrogate. `sender` is what `sender_of` returns, or None if it is
+    unknown.
     """
 
     id: bytes
@@ -31,6 +32,7 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False):
     client_address: str
     key: bytes | None
     data: str
+    sender: str | None = None
 
     @property
     def identity(self) -> bytes:
@@ -44,6 +46,24 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False):
         that the spool drains to.
         """
         return self if self.key is not None else msgspec.structs.replace(self, key=self.id)
+
+
+MAX_USER_AGENT = 200
+"""Characters that are kept of a User-Agent."""
+
+
+# The few clients of a gateway send the same all the time.
+@functools.lru_cache(maxsize=256)
+def sender_of(credential: str, user_agent: str) -> str:
+    """Who sent an event: the name of the *credential*, a space, and the *user_agent*.
+
+    The name is the first 8 hexadecimal digits of the credential's SHA-256 digest. What
+    cannot be printed, such as a byte that is not UTF-8, becomes a question mark.
+    """
+    kept = user_agent[:MAX_USER_AGENT]
+    if not kept.isprintable():
+        kept = "".join(one if one.isprintable() else "?" for one in kept)
+    return f"{credential} {kept}"
 
 
 class Kind:

@@ -8,6 +8,11 @@ import msgspec
 from gateway.care import Progress
 from gateway.record import EventRecord, Outcome
 
+MAX_SENDERS = 100
+"""User-Agents that a store keeps of each credential; further ones are kept as `OTHER`."""
+
+OTHER = "other"
+
 
 class Selection(msgspec.Struct, frozen=True):
     """Which records to read; None means any.
@@ -138,7 +143,9 @@ class Store(Appender, Documents, Reader, Protocol):
     `type` and `subject` have no NUL either. Sequences increase in the order of
     commits and are never reused. Of kind ``rejected`` the newest `max_rejected` are
     kept; the transaction that exceeds this limit evicts the oldest, and their keys
-    are free again.
+    are free again. Of the senders of one credential the first `MAX_SENDERS` are read
+    back unchanged, from later ones the User-Agent as `OTHER`: clients cannot make a
+    table grow for ever.
 
     A store has one writer. None of its code that runs on the event loop waits for the
     disk.

@@ -32,6 +32,7 @@ def make_record(key: str | None = None, **changes: Any) -> EventRecord:
         "client_address": "127.0.0.1",
         "key": None if key is None else key_of(key),
         "data": f'{{"n":{next(_count)}}}',
+        "sender": "4f2a9c01 client/1.0",
     }
     return EventRecord(**{**fields, **changes})
 

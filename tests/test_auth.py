@@ -30,12 +30,18 @@ def refused(keyring: Keyring, dialect: str, secret: str | None) -> Reason:
 def test_a_credential_is_found_by_its_secret(keyring):
     found = keyring.find("moesif", "plain secret")
 
-    assert ApiKey("", ["acme"], frozenset({"D1"})) == found
-    assert ["acme"] == keyring.find("moesif", "tökén 🎉").tenants
+    assert ApiKey("", ["acme"], frozenset({"D1"})) == found.credential
+    assert ["acme"] == keyring.find("moesif", "tökén 🎉").credential.tenants
+
+
+def test_a_credential_is_named_by_the_first_digits_of_its_digest(keyring):
+    digest = hashlib.sha256(b"hashed secret").hexdigest()
+
+    assert digest[:8] == keyring.find("moesif", "hashed secret").name
 
 
 def test_a_secret_configured_as_a_digest_is_sent_as_plain_text(keyring):
-    assert ["other"] == keyring.find("moesif", "hashed secret").tenants
+    assert ["other"] == keyring.find("moesif", "hashed secret").credential.tenants
 
 
 def test_a_digest_is_not_accepted_as_a_credential(keyring):
@@ -59,7 +65,7 @@ def test_a_secret_is_valid_for_one_dialect_only(keyring):
 
 
 def test_no_secret_is_kept_as_plain_text(keyring):
-    assert "" == keyring.find("moesif", "plain secret").secret
+    assert "" == keyring.find("moesif", "plain secret").credential.secret
     assert "plain secret" not in repr(vars(keyring))
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.export import cloudevent
+from gateway.record import sender_of
 from tests.records import make_record
 
 MOMENT = 1_767_323_045_678_901  # 2026-01-02T03:04:05.678901Z
@@ -48,10 +49,23 @@ def test_a_line_is_a_cloudevent_with_extension_attributes():
     }
 
 
+def test_a_line_tells_who_sent_the_event_where_that_is_known():
+    known = make_record(sender=sender_of("4f2a9c01", "curl/8.5.0 (é)"))
+
+    event = read(cloudevent(1, known))
+    assert "4f2a9c01" == event.get_extension("credential")
+    assert "curl/8.5.0 (é)" == event.get_extension("useragent")
+    assert not {"credential", "useragent"} & set(
+        json.loads(cloudevent(1, make_record(sender=None)))
+    )
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"subject": None},
+        {"sender": sender_of("4f2a9c01", "")},
+        {"sender": sender_of("4f2a9c01", "\udcff\x1b[31m \u009b \ufffe")},
         {"subject": ""},
         {"type": "", "dialect": "logspace", "kind": "event"},
         {"type": "", "dialect": "device"},

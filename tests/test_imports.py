@@ -79,7 +79,7 @@ asyncio.run(main())
     ("url", "loaded"),
     [
         # The spool is a database of its own, and needs none of what reads a store.
-        ("memory:", {"memory"}),
+        ("memory:", {"memory", "senders"}),
         (
             "sqlite:///{folder}/events.db",
             {
@@ -94,6 +94,7 @@ asyncio.run(main())
                 "removal",
                 "rows",
                 "runs",
+                "senders",
                 "url",
                 "aiosqlite",
             },

@@ -2,10 +2,11 @@
 
 import uuid
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.record import EventRecord, Outcome, Receipt, clock, key_of, new_id
+from gateway.record import EventRecord, Outcome, Receipt, clock, key_of, new_id, sender_of
 from tests.records import NOW, make_record
 
 # Lone surrogates and NUL included: a client can put them into any JSON string.
@@ -78,3 +79,17 @@ def test_records_are_compared_by_value():
 
     assert record == EventRecord(**fields)
     assert record != EventRecord(**{**fields, "data": "{}"})
+
+
+def test_a_sender_is_the_credential_and_the_user_agent():
+    assert "4f2a9c01 python-requests/2.32" == sender_of("4f2a9c01", "python-requests/2.32")
+    assert "4f2a9c01 " == sender_of("4f2a9c01", "")
+
+
+def test_a_user_agent_of_any_length_keeps_its_first_200_characters():
+    assert f"4f2a9c01 {'é' * 200}" == sender_of("4f2a9c01", "é" * 100_000)
+
+
+@pytest.mark.parametrize("given", ["\udcff", "\x1b", "\u009b", "\x00", "\t", "\u2028", "\ufffe"])
+def test_what_cannot_be_printed_in_a_user_agent_becomes_a_question_mark(given):
+    assert "4f2a9c01 a?b" == sender_of("4f2a9c01", f"a{given}b")

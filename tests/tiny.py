@@ -103,6 +103,7 @@ class TinyAdapter(Adapter[Options, Credential, Tenant]):
                 client_address=inbound.client_address,
                 key=key_of(self.dialect, tenant, "reading", meter, str(reading.number)),
                 data=text,
+                sender=inbound.sender,
             )
 
         return read_batch(READING, raws, start, record)

@@ -187,6 +187,7 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
             inbound.client_address,
             self._key(tenant, device_id, event),
             text,
+            inbound.sender,
         )
 
     def _check_time(self, event: Event, now: int) -> None:

@@ -125,6 +125,7 @@ class LogspaceAdapter(Adapter[logspace.Options, Credential, Tenant], HasFolders)
     def _recorder(self, inbound: Inbound[Tenant]) -> Callable[[Event, str], EventRecord]:
         """What makes records of a request's events and their texts."""
         now, client, tenant = inbound.received_at, inbound.client_address, inbound.tenant.name
+        sender = inbound.sender
         dialect, new_id, key_of_id = self.dialect, new_ids(now), keys_of(self.dialect, tenant, KIND)
 
         def record(event: Event, text: str) -> EventRecord:
@@ -140,6 +141,7 @@ class LogspaceAdapter(Adapter[logspace.Options, Credential, Tenant], HasFolders)
                 client,
                 key_of_id(event.id),
                 text,
+                sender,
             )
 
         return record

@@ -132,7 +132,7 @@ class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
     ) -> Callable[[EventT, str], EventRecord]:
         """What makes records of a request's events and their texts."""
         now, client, tenant = inbound.received_at, inbound.client_address, inbound.tenant.name
-        dialect, kind = self.dialect, event_type.kind
+        dialect, kind, sender = self.dialect, event_type.kind, inbound.sender
         type_of, subject_of, time_of = event_type.type, event_type.subject, event_type.time
         new_id, key_of_id = new_ids(now), keys_of(dialect, tenant, kind)
         identical = self._options.deduplicate_identical
@@ -158,6 +158,7 @@ class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
                 client,
                 key,
                 text,
+                sender,
             )
 
         return record

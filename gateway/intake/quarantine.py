@@ -64,4 +64,5 @@ def _record(
         client_address=inbound.client_address,
         key=key_of(dialect, tenant, Kind.REJECTED, raw),
         data=msgspec.json.encode(data).decode(),
+        sender=inbound.sender,
     )

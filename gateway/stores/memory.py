@@ -6,10 +6,13 @@ It fulfils the whole contract except durability: it forgets everything at exit.
 from collections.abc import AsyncGenerator, Collection, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from gateway.care import StoreCare
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.store import Expired, Reader, RetentionPolicy, Selection, StoredDocument
+from gateway.stores.senders import Distinct
 
 _OUTLIVED = 100_000
 """Keys of deleted events that stay known."""
@@ -29,6 +32,7 @@ class MemoryStore:
         self._gone_ids: set[bytes] = set()
         self._own: set[bytes] = set()
         self._rejected: list[int] = []
+        self._senders = Distinct()
         self._next = 1
         self._documents: dict[tuple[str, str, str], StoredDocument] = {}
 
@@ -42,6 +46,9 @@ class MemoryStore:
             return Outcome.STORED if record.id in self._own else Outcome.DUPLICATE
         if record.key is not None:
             self._keys.add(record.key)
+        if record.sender is not None:
+            name = self._senders.name(record.sender)
+            record = record if name == record.sender else replace(record, sender=name)
         self._events[sequence] = record
         if record.kind == Kind.REJECTED:
             self._rejected.append(sequence)

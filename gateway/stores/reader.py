@@ -13,13 +13,15 @@ from gateway.errors import StoreError
 from gateway.record import EventRecord
 from gateway.store import Selection, StoredDocument
 from gateway.stores.database import uri_of
+from gateway.stores.schema import as_newest
 
 _LAST = "SELECT coalesce(max(seq), 0) FROM event"
 # CROSS JOIN: events in order of seq first, whatever the filter; SQLite keeps that order.
 _READ = """
 SELECT seq, event.id, dialect, tenant, kind, type, subject, time, received_at, client_address,
-    event.key, data
-FROM event CROSS JOIN stream ON stream.id = event.stream WHERE seq > ? AND seq <= ?
+    event.key, data, credential || ' ' || user_agent
+FROM event CROSS JOIN stream ON stream.id = event.stream
+LEFT JOIN sender ON sender.id = event.sender WHERE seq > ? AND seq <= ?
 """
 _DOCUMENT = "SELECT body, modified FROM document WHERE dialect=? AND tenant=? AND name=?"
 _NAMES = "SELECT tenant, name FROM document WHERE dialect=? AND substr(name, 1, ?)=?"
@@ -124,7 +126,14 @@ async def _connect(path: Path) -> aiosqlite.Connection:
         # aiosqlite's thread outlives a failure to open, and then reports to a loop that may be
         # closed. So whether the file can be read is found out before.
         await asyncio.to_thread(_try, uri)
-        return await aiosqlite.connect(uri, uri=True, isolation_level=None)
+        connection = await aiosqlite.connect(uri, uri=True, isolation_level=None)
+        try:
+            [(version,)] = await connection.execute_fetchall("PRAGMA user_version")
+            await connection.executescript(as_newest(version))
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {error}") from error
 

@@ -1,15 +1,15 @@
 """Records as rows of the table ``event``, and the numbers of what many rows have in common."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.stores.database import in_transaction, insert_many, insert_statements
 
-_COLUMNS = 10
+_COLUMNS = 11
 _APPEND = insert_statements(
-    "event (seq, id, stream, key, time, received_at, type, subject, client_address, data)",
+    "event (seq, id, stream, key, time, received_at, type, subject, client_address, data, sender)",
     _COLUMNS,
 )
 _STREAMS = "SELECT dialect, tenant, kind, id FROM stream"
@@ -86,9 +86,19 @@ class Rows(NamedTuple):
 
 
 def rows_of(
-    records: Sequence[EventRecord], chosen: Iterable[int], streams: Sequence[int], last: int
+    records: Sequence[EventRecord],
+    chosen: Iterable[int],
+    streams: Sequence[int],
+    senders: Mapping[str | None, int | None],
+    last: int,
 ) -> Rows:
-    """Make rows of the *chosen* of *records*, whose *streams* these are, after sequence *last*."""
+    """Make rows of the *chosen* of *records*, after sequence *last*.
+
+    *streams* are the numbers of the streams of *records*, *senders* those of senders.
+
+    Raises:
+        KeyError: a sender has no number.
+    """
     keys: list[bytes] = []
     rejected: list[tuple[int, bytes | None]] = []
     values: list[Any] = []
@@ -111,5 +121,6 @@ def rows_of(
             r.subject,
             r.client_address,
             r.data,
+            senders[r.sender],
         )
     return Rows(values, keys, rejected, seq)

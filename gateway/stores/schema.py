@@ -13,6 +13,24 @@ CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NUL
 INSERT INTO probe VALUES (1, 0);
 """
 
+_SINCE_2 = """
+PRAGMA temp_store=MEMORY;
+CREATE TEMP VIEW event AS SELECT *, NULL AS sender FROM main.event;
+CREATE TEMP VIEW quarantine AS SELECT *, 0 AS repeats, NULL AS last_seen FROM main.quarantine;
+CREATE TEMP TABLE sender (id INTEGER PRIMARY KEY, credential, user_agent);
+CREATE TEMP TABLE count_series (id, dialect, tenant, kind, outcome);
+CREATE TEMP TABLE minute_count (minute, series, count);
+CREATE TEMP TABLE hour_count (hour, series, count);
+"""
+
+
+def as_newest(version: int) -> str:
+    """What a connection that reads a store of schema *version* runs to see it as a newest one.
+
+    A sealed store, or one in a backup, is never upgraded.
+    """
+    return _SINCE_2 if version < 2 else ""
+
 
 def migrations() -> list[str]:
     """The numbered scripts that make the schema, oldest first."""

@@ -26,6 +26,7 @@ from gateway.stores.lookup import Lookup
 from gateway.stores.reader import SqliteReader
 from gateway.stores.rows import Rows, Streams, rows_of, split_duplicates
 from gateway.stores.schema import migrations
+from gateway.stores.senders import Senders
 from gateway.stores.url import files_of, path_of
 
 __all__ = ["SqliteStore", "care_for", "files_of", "open_reader", "open_store"]
@@ -64,6 +65,7 @@ class SqliteStore:
         self._uncounted: tuple[Sequence[bytes], int] | None = None
         self._conflict = ""
         self._streams = Streams()
+        self._senders = Senders()
         self._closing: asyncio.Task[None] | None = None
         self._attempted_from = max(0, last - _LARGEST_GROUP)
         self._own: set[bytes] = set()
@@ -94,7 +96,11 @@ class SqliteStore:
         self._departed = []
         streams = self._streams.numbers(db, records)
         fresh, outcomes = split_duplicates(records, self._held(db, records), self._own)
-        rows = rows_of(records, fresh, streams, self._last)
+        try:
+            rows = rows_of(records, fresh, streams, self._senders.known, self._last)
+        except KeyError:
+            senders = self._senders.learn(db, records)
+            rows = rows_of(records, fresh, streams, senders, self._last)
         if rows.values:
             self._commit(db, rows)
         return outcomes
@@ -222,6 +228,7 @@ class SqliteStore:
         def begin(db: sqlite3.Connection) -> None:
             self._keys = KeyIndex(db, self._keys)
             self._streams = Streams()
+            self._senders = Senders()
 
         # The thread goes on if whoever waits is cancelled: let it finish before others open files.
         async with self._lookup.paused(), self._reader.paused():

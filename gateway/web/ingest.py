@@ -28,7 +28,7 @@ from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake.intake import Intake
 from gateway.ops.log import RequestLog
 from gateway.ops.metrics import Metrics
-from gateway.record import Outcome, Receipt, clock
+from gateway.record import Outcome, Receipt, clock, sender_of
 from gateway.store import Documents
 from gateway.web.body import check_length, read_body
 from gateway.web.provisioning import Provisioning
@@ -49,6 +49,7 @@ class RequestContext:
 
     __slots__ = (
         "adapter",
+        "credential",
         "head",
         "id",
         "receipt",
@@ -65,6 +66,7 @@ class RequestContext:
         self.head = head
         self.adapter: AnyAdapter | None = None
         self.tenant: Tenant | None = None
+        self.credential = ""
         self.size = 0
         self.receipt: Receipt | None = None
         self.tally: Sequence[tuple[Outcome, int]] = ()
@@ -152,7 +154,8 @@ class IngestHandler:
             raise Refusal(Reason.MEDIA_TYPE_UNSUPPORTED)
         body = await read_body(request, endpoint.max_body, self._body_timeout)
         context.size = len(body)
-        inbound = Inbound(context.head, tenant, body, clock(), request.remote or "")
+        sender = sender_of(context.credential, request.headers.get("User-Agent", ""))
+        inbound = Inbound(context.head, tenant, body, clock(), request.remote or "", sender)
         receipt = context.receipt = await self._ingest(adapter, endpoint, inbound)
         if adapter.dialect in self._provisioning:
             await self._provisioning[adapter.dialect].record(inbound, receipt)
@@ -161,7 +164,8 @@ class IngestHandler:
         return adapter.accepted(inbound, receipt)
 
     def _admit(self, context: RequestContext, adapter: AnyAdapter) -> Tenant:
-        credential = self._keyring.find(adapter.dialect, adapter.secret(context.head))
+        credential, name = self._keyring.find(adapter.dialect, adapter.secret(context.head))
+        context.credential = name
         context.tenant = adapter.admit(context.head, credential)
         return context.tenant
 

@@ -17,7 +17,7 @@ from gateway.checks import dialects
 from gateway.config import resolve
 from gateway.errors import Reason, Refusal
 from gateway.export import cloudevent
-from gateway.record import EventRecord, Outcome, Receipt
+from gateway.record import EventRecord, Outcome, Receipt, sender_of
 from gateway.web.routes import Routes, normal
 from schemas import Problem, Unreadable
 from tests.conftest import APPLICATION_ID, CONFIG, Answer, merged
@@ -65,11 +65,11 @@ class Direct:
             head = Head(method, head.path, match.params, head.header, head.headers)
             endpoint = match.endpoint(method)
             assert isinstance(endpoint, Ingest)
-            credential = self._keyring.find(self.adapter.dialect, self.adapter.secret(head))
+            credential, name = self._keyring.find(self.adapter.dialect, self.adapter.secret(head))
             tenant = self.adapter.admit(head, credential)
             if endpoint.media_types and not endpoint.media_types(given.get("Content-Type", "")):
                 raise Refusal(Reason.MEDIA_TYPE_UNSUPPORTED)
-            inbound = Inbound(head, tenant, data, NOW, "127.0.0.1")
+            inbound = Inbound(head, tenant, data, NOW, "127.0.0.1", sender_of(name, ""))
             result = _read(endpoint, inbound)
             self.rejected += result.rejected
             if result.rejected and not result.records:

@@ -1,6 +1,7 @@
 """The contract of adapters, tested for each registered one through the real server."""
 
 import gzip
+import hashlib
 import itertools
 import json
 
@@ -117,6 +118,32 @@ async def test_a_wrong_method_is_refused_before_the_credential_is_checked_with_a
                 assert (405, b"") == (answer.status, answer.body)
             else:
                 assert_words(adapter, answer, Reason.METHOD_NOT_ALLOWED)
+
+
+@EACH
+async def test_every_record_names_the_credential_and_the_client_that_sent_it(gateway, adapter):
+    one = client(adapter)
+    headers = {**one.sent, "User-Agent": "a client/1.0"}
+    await gateway.send(one.method, one.path, one.body.encode(), headers)
+    await gateway.send(one.method, one.path, b"no JSON", headers)
+
+    digest = hashlib.sha256(adapter.secret(head_of(headers)).encode()).hexdigest()
+    kept, rejected = await gateway.events()
+    for event in (kept, rejected):
+        assert (digest[:8], "a client/1.0") == (event["credential"], event["useragent"])
+    assert "rejected" == rejected["kind"]
+
+
+def head_of(headers):
+    """A request's head with *headers*."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    return Head(
+        "POST",
+        "/",
+        {},
+        lambda name: lower.get(name.lower()),
+        lambda name: [lower[name.lower()]] if name.lower() in lower else [],
+    )
 
 
 @EACH

@@ -153,6 +153,7 @@ async def test_a_recovered_store_goes_on_with_its_keys_sequences_and_quarantine(
         )
         rejected = await stored(store, kind="rejected")
         assert 5 == len(rejected)
+        assert {"4f2a9c01 client/1.0"} == {one.sender for one in await stored(store)}
 
 
 async def test_recover_finds_the_end_again_where_the_last_page_is_damaged(site):

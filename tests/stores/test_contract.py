@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import StoreError
 from gateway.record import Outcome, key_of
-from gateway.store import StoredDocument
+from gateway.store import MAX_SENDERS, OTHER, StoredDocument
 from gateway.stores import files_of, open_reader, open_store
 from tests.records import closing, make_record, make_rejected, sequences, stored
 
@@ -294,3 +294,22 @@ async def test_what_was_reconciled_is_known_by_its_identity_from_then_on(store):
 
     assert [DUPLICATE] == list(await store.append([copy]))
     assert 4 == len(await stored(store))
+
+
+async def test_senders_are_read_back_and_may_be_unknown(store):
+    senders = ["4f2a9c01 curl/8.5.0", None, "4f2a9c01 ", "b7e1 a  b", "4f2a9c01 curl/8.5.0"]
+    records = [make_record(sender=sender) for sender in senders]
+    await store.append(records)
+
+    assert records == await stored(store)
+
+
+async def test_a_client_that_changes_its_user_agent_with_each_request_becomes_other(store):
+    names = [f"4f2a9c01 client/{n}" for n in range(MAX_SENDERS + 2)]
+    for name in names:
+        await store.append([make_record(sender=name)])
+    await store.append([make_record(sender=one) for one in (names[0], names[-1], "b7e1 new")])
+
+    kept, other = names[:MAX_SENDERS], f"4f2a9c01 {OTHER}"
+    wanted = [*kept, other, other, names[0], other, "b7e1 new"]
+    assert wanted == [one.sender for one in await stored(store)]

@@ -8,10 +8,11 @@ from contextlib import closing as closed
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from gateway.record import Outcome, key_of
+from gateway.record import EventRecord, Outcome, key_of
 from gateway.stores.schema import migrations
-from gateway.stores.sqlite import open_reader, open_store
+from gateway.stores.sqlite import care_for, open_reader, open_store
 from tests.conftest import ROOT
 from tests.records import closing, make_record, make_rejected, sequences, stored
 from tests.stores.old_store import key_at, make_old_store, many_records
@@ -26,6 +27,11 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "events.db"
 
 
+def of_before(*records: EventRecord) -> list[EventRecord]:
+    """The *records* as the earliest version knew them."""
+    return [replace(record, sender=None) for record in records]
+
+
 def version_of(path: Path) -> int:
     with closed(sqlite3.connect(path)) as db:
         return int(db.execute("PRAGMA user_version").fetchone()[0])
@@ -38,7 +44,9 @@ def schema_of(path: Path) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("version", OLDER)
 async def test_an_older_store_keeps_its_events_keys_and_quarantine(path, version):
-    records = [make_record("a"), make_record(), make_rejected("r"), make_record("b", tenant="t2")]
+    records = of_before(
+        make_record("a"), make_record(), make_rejected("r"), make_record("b", tenant="t2")
+    )
     make_old_store(path, version, records)
 
     async with closing(await open_store(f"sqlite:///{path}", 1)) as store:
@@ -65,12 +73,24 @@ async def test_an_upgraded_store_has_the_schema_of_a_new_one(tmp_path, version):
 
 @pytest.mark.parametrize("version", OLDER)
 async def test_an_older_store_can_be_read_without_being_upgraded(path, version):
-    records = [make_record("a"), make_record("b"), make_rejected("r")]
+    records = of_before(make_record("a"), make_record("b"), make_rejected("r"))
     make_old_store(path, version, records)
 
     async with closing(await open_reader(f"sqlite:///{path}")) as reader:
         assert records == await stored(reader)
     assert version_of(path) == version
+
+
+@pytest.mark.parametrize("version", OLDER)
+async def test_an_older_store_is_recovered_into_a_new_one(tmp_path, version):
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    records = of_before(make_record("a"), make_rejected("r"))
+    make_old_store(old, version, records)
+
+    assert len(records) == care_for(f"sqlite:///{old}").recover(new, lambda *_: None).records
+    assert version_of(new) == NEWEST
+    async with closing(await open_reader(f"sqlite:///{new}")) as reader:
+        assert records == await stored(reader)
 
 
 KILLED_AT_EACH_STATEMENT = """
@@ -118,7 +138,7 @@ def killed_at_each_statement(old: Path, lives: Path) -> list[Path]:
 async def test_an_upgrade_that_is_killed_at_any_statement_is_finished_at_the_next_start(
     tmp_path, version
 ):
-    records = [make_record("a"), make_rejected("r")]
+    records = of_before(make_record("a"), make_rejected("r"))
     make_old_store(tmp_path / "events.db", version, records)
     killed = killed_at_each_statement(tmp_path / "events.db", tmp_path / "lives")
 

@@ -4,7 +4,9 @@ import sqlite3
 from contextlib import closing as closed
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.errors import StoreError
 from gateway.record import Outcome, key_of
@@ -127,3 +129,14 @@ async def test_reconciling_finds_what_an_append_of_unknown_outcome_has_kept(path
         assert 1 == spool.depth
         assert spool.filled.is_set()
         assert {record.id} == spool.known([record.id])
+
+
+async def test_records_that_an_earlier_version_spooled_have_no_sender(path):
+    async with closing(await open_spool(path, 10)) as spool:
+        await spool.append([record := make_record("a")])
+    former = {name: getattr(record, name) for name in record.__struct_fields__ if name != "sender"}
+    with closed(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE spooled SET record = ?", (msgspec.msgpack.encode(former),))
+
+    async with closing(await open_spool(path, 10)) as spool:
+        assert [replace(record, sender=None)] == (await spool.peek(10, 1 << 20)).records

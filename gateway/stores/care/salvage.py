@@ -17,7 +17,7 @@ from gateway.care import Progress, Salvaged
 from gateway.errors import StoreError
 from gateway.stores.care.keychecks import sound_run
 from gateway.stores.database import uri_of
-from gateway.stores.schema import migrations
+from gateway.stores.schema import as_newest, migrations
 
 _PAGE = 500
 _WIDE = 1 << 16
@@ -28,13 +28,10 @@ _SMALLEST_ROW = 50
 """Bytes of the smallest event, to bound how many a file holds."""
 
 _EVENTS = """
-SELECT seq, id, stream, key, time, received_at, type, subject, client_address, data
+SELECT seq, id, stream, key, time, received_at, type, subject, client_address, data, sender
 FROM event WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?
 """
-_ADD = """
-INSERT INTO event (seq, id, stream, key, time, received_at, type, subject, client_address, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
+_ADD = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # Where the last sequence may be read, if the end of the table of events cannot.
 _LAST_EVENT = "SELECT coalesce(max(seq), 0) FROM event"
 _LASTS = (
@@ -50,6 +47,7 @@ WHERE kind = 'rejected' GROUP BY coalesce(event.key, event.id)
 _RUNS = "SELECT run, last_seq FROM sealed_run WHERE last_seq < ?"
 _TABLES = {
     "stream": "SELECT id, dialect, tenant, kind FROM stream",
+    "sender": "SELECT id, credential, user_agent FROM sender",
     "document": "SELECT dialect, tenant, name, body, modified FROM document",
 }
 
@@ -69,6 +67,8 @@ def salvage(old: Path, new: Path, progress: Progress) -> Salvaged:
             closing(sqlite3.connect(uri_of(old, "ro"), uri=True, isolation_level=None)) as source,
             closing(sqlite3.connect(new, isolation_level=None)) as target,
         ):
+            [(version,)] = source.execute("PRAGMA user_version")
+            source.executescript(as_newest(version))
             source.execute("BEGIN")
             target.execute("PRAGMA page_size=8192")
             for number, script in enumerate(migrations(), start=1):
@@ -101,6 +101,7 @@ class _Salvage:
         self._new = new
         self._progress = progress
         self._streams: set[int] = set()
+        self._senders: set[int] = set()
         self._records = 0
         self._unreadable: list[tuple[int, int]] = []
 
@@ -110,6 +111,7 @@ class _Salvage:
         self._target.execute("BEGIN")
         tables = {name: self._copy(name) for name in _TABLES}
         self._streams = {row[0] for row in self._target.execute("SELECT id FROM stream")}
+        self._senders = {row[0] for row in self._target.execute("SELECT id FROM sender")}
         self._range(1, last, last)
         self._target.execute(_QUARANTINE)
         self._target.execute("UPDATE trimmed SET seq = ?", (last,))
@@ -186,7 +188,7 @@ class _Salvage:
         sound = []
         for row in rows:
             if _sound(row, self._streams):
-                sound.append(row)
+                sound.append((*row[:-1], row[-1] if row[-1] in self._senders else None))
             else:
                 self._lose(row[0], row[0])
         self._target.executemany(_ADD, sound)
@@ -200,7 +202,7 @@ class _Salvage:
 
 def _sound(row: Row, streams: set[int]) -> bool:
     """Whether a row is what the gateway writes: damage may hide in a well-formed page."""
-    _, record_id, stream, key, time, received_at, kind, subject, address, data = row
+    _, record_id, stream, key, time, received_at, kind, subject, address, data, _ = row
     try:
         msgspec.json.decode(data, type=msgspec.Raw)
     except (msgspec.MsgspecError, TypeError, UnicodeError):
