@@ -21,6 +21,7 @@ from gateway.intake.assembly import Bounds, assemble
 from gateway.intake.redact import Redactor, Rules
 from gateway.ops.control import Command, ControlServer
 from gateway.ops.listener import ops_app
+from gateway.ops.log import LoopErrors
 from gateway.ops.metrics import Metrics
 from gateway.ops.notify import notify
 from gateway.retention import Retention, policy_of
@@ -29,6 +30,7 @@ from gateway.stores import open_store
 from gateway.stores.documents import FolderDocuments
 from gateway.stores.spool import open_spool
 from gateway.web.application import application
+from gateway.web.capacity import Capacity
 from gateway.web.ingest import IngestHandler
 from gateway.web.listener import PublicListener, listen_on
 from gateway.web.server import PublicServer
@@ -60,6 +62,7 @@ class Gateway:
         self.metrics = Metrics()
         self.address: tuple[str, int] = ("", 0)
         self.ops_address: tuple[str, int] = ("", 0)
+        self._capacity: Capacity | None = None
         self._stack = AsyncExitStack()
 
     async def start(self) -> None:
@@ -180,14 +183,17 @@ class Gateway:
         await self._ops.setup()
         self._stack.push_async_callback(self._ops.cleanup)
         self.ops_address = await listen_on(self._ops, self._settings.ops.listen)
-        public = PublicListener(
-            PublicServer(
-                self._reception.handle,
-                write_timeout=server.write_timeout,
-                on_malformed=self.metrics.malformed,
-                keepalive_timeout=server.keepalive_timeout,
-            )
+        answering = PublicServer(
+            self._reception.handle,
+            write_timeout=server.write_timeout,
+            on_malformed=self.metrics.malformed,
+            keepalive_timeout=server.keepalive_timeout,
         )
+        self._capacity = capacity = answering.capacity
+        self.metrics.watch(
+            "turned_away", "Connections closed for want of files.", lambda: capacity.turned_away
+        )
+        public = PublicListener(answering)
         self._stack.push_async_callback(self._close_public, public)
         await public.open(server.listen)
         self.address = public.address
@@ -200,6 +206,8 @@ class Gateway:
         """
         if self._reception.closing:
             raise StoreError("The gateway is stopping.")
+        if self._capacity is not None and self._capacity.full:
+            raise StoreError(f"All {self._capacity.most} connections are in use.")
         return await self._intake.probe()
 
     async def _close_public(self, public: PublicListener) -> None:
@@ -252,6 +260,7 @@ async def serve(settings: Settings, adapters: AdapterClasses = ADAPTERS) -> None
     gateway = Gateway(settings, adapters)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(LoopErrors())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await gateway.start()

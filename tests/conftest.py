@@ -179,6 +179,8 @@ class Process:
         self.config.write_text(config)
         self.log = folder / "gateway.ops.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}
+        self.program: list[str] = ["-m", "gateway"]
         self.url = ""
         self.ops_url = ""
 
@@ -187,10 +189,10 @@ class Process:
         offset = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", "--config", str(self.config)],
+                [sys.executable, *self.program, "serve", "--config", str(self.config)],
                 cwd=self.folder,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment},
             )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:

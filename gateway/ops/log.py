@@ -4,6 +4,7 @@ Each request has one line. A line never contains a body or a secret.
 """
 
 import asyncio
+import errno
 import logging
 import sys
 import time
@@ -12,6 +13,9 @@ from typing import Any, BinaryIO
 import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
+
+_QUIET_SECONDS = 60.0
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 def configure(level: str) -> None:
@@ -70,6 +74,30 @@ class RequestLog:
 
 
 _LEVEL_NAMES = {logging.INFO: "info", logging.WARNING: "warning"}
+
+
+class LoopErrors:
+    """Logs what an event loop can tell nobody else.
+
+    While no descriptor is free asyncio reports each connection that it cannot accept,
+    thousands of times a second and with a traceback. One line a minute tells the same.
+    """
+
+    def __init__(self) -> None:
+        self._told_at = -_QUIET_SECONDS
+
+    def __call__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        context: dict[str, Any],  # Any: what the loop knows of the fault
+    ) -> None:
+        """As `asyncio.loop.set_exception_handler` wants it."""
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in _EXHAUSTED):
+            loop.default_exception_handler(context)
+        elif loop.time() - self._told_at >= _QUIET_SECONDS:
+            self._told_at = loop.time()
+            structlog.get_logger().error("connection_not_accepted", error=error.strerror)
 
 
 class _BatchedWriter:

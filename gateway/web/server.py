@@ -19,6 +19,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.adapter import Reply
 from gateway.web.answer import Answer, NoAnswer
 from gateway.web.boundaries import Boundaries
+from gateway.web.capacity import Capacity
 
 log = structlog.get_logger()
 
@@ -116,6 +117,7 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wait for nothing any more."""
         self.line = None
+        self.server.capacity.closed()
         self.stop_write_timer()
         super().connection_lost(exc)
 
@@ -232,11 +234,16 @@ class PublicServer(web.Server):
         self.write_timeout = write_timeout
         self.on_malformed = on_malformed
         self.connections_made = 0
+        self.capacity = Capacity()
         self.closing = False
 
-    def __call__(self) -> Connection:
+    def __call__(self) -> asyncio.Protocol:  # type: ignore[override]
         """Make the protocol of a new connection."""
         self.connections_made += 1
+        if self.capacity.full:
+            return self.capacity.turn_away()
+        # Not in connection_made: asyncio makes many protocols before it tells the first.
+        self.capacity.opened()
         return Connection(self)
 
     async def answer(self, request: Request) -> Answer | NoAnswer:
