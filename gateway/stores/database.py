@@ -33,6 +33,8 @@ _PRAGMAS = (
     "PRAGMA secure_delete=FAST",
     # 16 MB: rarer checkpoints save little more, and one stops the writer for as long as it takes.
     "PRAGMA wal_autocheckpoint=2000",
+    # A long read lets the WAL grow; afterwards it is cut. More than checkpoints leave otherwise.
+    "PRAGMA journal_size_limit=67108864",
 )
 
 
