@@ -13,6 +13,8 @@ from gateway.errors import StoreError
 
 log = structlog.get_logger()
 
+_PART = 1 << 20
+
 
 class Claim:
     """Excludes other writers, and notices when a file is lost.
@@ -49,6 +51,28 @@ class Claim:
         self._create(self.path)
         self._lock(self.path)
         self._own = os.fstat(self._descriptors[-1])
+
+    def write_wal_again(self) -> None:
+        """Make the WAL that a former process has left durable as it is read now.
+
+        After an fsync that failed, Linux has pages in its cache that the disk never got, and
+        no later fsync writes them. SQLite would take them for events, and put new ones
+        behind them.
+
+        Raises:
+            StoreError: the disk refuses; what the WAL holds may not be durable.
+        """
+        if not _size(self.wal):
+            return
+        try:
+            with self.wal.open("r+b") as file:
+                while part := file.read(_PART):
+                    file.seek(-len(part), os.SEEK_CUR)
+                    file.write(part)
+                    file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StoreError(f"{self.wal}: {error.strerror}") from error
 
     def exclude(self) -> None:
         """Exclude others without making the file, whatever there is; ends as `take`.

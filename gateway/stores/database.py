@@ -157,6 +157,7 @@ class Database:
     def _open(self, migrations: Sequence[str], page_size: int) -> None:
         path = self._path
         self.claim.take()
+        self.claim.write_wal_again()
         try:
             self._connection = connection = self._connected(page_size)
             _migrate(connection, path, migrations)

@@ -27,6 +27,7 @@ class Story:
         self.random = random.Random(seed)
         self.sent: dict[str, Any] = {}
         self.acknowledged: set[str] = set()
+        self.answered: dict[str, Request] = {}
         self.unanswered: list[Request] = []
 
     async def tell(self, client: Client, request: Request) -> bool:
@@ -39,6 +40,7 @@ class Story:
         assert answer.status in (*SUCCESS, 503), answer
         if answer.status in SUCCESS:
             self.acknowledged |= request.events.keys()
+            self.answered[answer.headers["x-request-id"]] = request
         return True
 
     async def client(self, url: str, again: list[Request]) -> None:
