@@ -64,6 +64,7 @@ class Gateway:
         self.ops_address: tuple[str, int] = ("", 0)
         self._capacity: Capacity | None = None
         self._stack = AsyncExitStack()
+        self._stopped = False
 
     async def start(self) -> None:
         """Open the files, then the listeners; what was opened is closed again on failure.
@@ -179,7 +180,9 @@ class Gateway:
 
     async def _listen(self) -> None:
         server = self._settings.server
-        self._ops = web.AppRunner(ops_app(self.metrics, self.probe), access_log=None)
+        self._ops = web.AppRunner(
+            ops_app(self.metrics, self.probe, self._settings.ops.hosts), access_log=None
+        )
         await self._ops.setup()
         self._stack.push_async_callback(self._ops.cleanup)
         self.ops_address = await listen_on(self._ops, self._settings.ops.listen)
@@ -204,7 +207,7 @@ class Gateway:
         Raises:
             StoreError: no event would be taken.
         """
-        if self._reception.closing:
+        if self._stopped or self._reception.closing:
             raise StoreError("The gateway is stopping.")
         if self._capacity is not None and self._capacity.full:
             raise StoreError(f"All {self._capacity.most} connections are in use.")
@@ -216,6 +219,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Close everything, last opened first, whatever fails; safe after a failed start."""
+        self._stopped = True
         try:
             await self._stack.aclose()
         except Exception:

@@ -13,7 +13,7 @@ from marshmallow import ValidationError, fields
 
 from schemas.base import Problem, Strict
 from schemas.options import Choice, Count, Duration, OnInvalid, Redaction, TenantName
-from schemas.table import Table, option, schema_of
+from schemas.table import Table, items, option, schema_of
 from schemas.table import tables as array_of
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -69,6 +69,11 @@ class Ops(Table):
     """The operator's listener: /livez, /readyz, /metrics; and the socket for commands."""
 
     listen: str = option(Address(), "Where operators and probes connect.", default="127.0.0.1:8081")
+    hosts: tuple[str, ...] = items(
+        fields.String(),
+        "Host names by which it may be asked for, beside localhost and addresses.",
+        default=(),
+    )
     control: str | None = option(
         fields.String(),
         "A Unix socket for commands to the running gateway; by default beside the store.",

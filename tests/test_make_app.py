@@ -84,7 +84,7 @@ async def test_the_application_has_nothing_but_the_dialects(aiohttp_client, app,
 async def test_an_embedding_application_adds_what_operators_need(aiohttp_client, app):
     parent = web.Application(handler_args={"auto_decompress": False})
     gateway = app[GATEWAY]
-    parent.add_domain("ops.internal", ops_app(gateway.metrics, gateway.probe))
+    parent.add_domain("ops.internal", ops_app(gateway.metrics, gateway.probe, ["ops.internal"]))
     parent.add_domain("127.0.0.1", app)
     client = await aiohttp_client(parent)
     ops = {"Host": "ops.internal"}

@@ -5,6 +5,7 @@ next group collects requests. So the busier the gateway is, the larger the group
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -76,6 +77,7 @@ class GroupCommitter:
         self._wake = asyncio.Event()
         self._closing = False
         self._overdue = False
+        self._committed_at = -math.inf
         # Ids of records that an append has kept or not: it failed, or it took too long.
         self._unsettled: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
@@ -84,6 +86,10 @@ class GroupCommitter:
     def held_events(self) -> int:
         """How many events wait for the disk now, including those being written."""
         return self._held_events
+
+    def committed_within(self, seconds: float) -> bool:
+        """Whether a group was committed within the last *seconds*."""
+        return time.monotonic() - self._committed_at < seconds
 
     def start(self) -> None:
         """Start writing; needs a running event loop."""
@@ -179,6 +185,7 @@ class GroupCommitter:
             _fail(waiters, repr(error))
         else:
             seconds = time.perf_counter() - started
+            self._committed_at = time.monotonic()
             at = 0
             for waiter in waiters:
                 end = at + len(waiter.records)

@@ -5,7 +5,9 @@ The events of all dialects pass through `Intake.accept`.
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -25,11 +27,34 @@ log = structlog.get_logger()
 _MAX_REPORTED_PROBLEMS = 100
 """How many problems an answer lists; the quarantined record has more."""
 
+_PROBE_INTERVAL = 1.0
+"""Seconds for which a write that succeeded shows that the next one would."""
+
 _PROBE_SECONDS = 1.0
 """Seconds after which a store that does not answer a probe is unavailable."""
 
 _LOOKUP_SECONDS = 0.25
 """Seconds that a question to the store may take before the spool goes on without its answer."""
+
+
+class _Probe:
+    """Writes a little, unless something was written a moment ago: anyone may ask, at any rate."""
+
+    def __init__(
+        self, write: Callable[[], Awaitable[None]], written_within: Callable[[float], bool]
+    ) -> None:
+        self._write = write
+        self._written_within = written_within
+        self._lock = asyncio.Lock()
+        self._written_at = -math.inf
+
+    async def run(self) -> None:
+        """Return if a write works. Raises StoreError."""
+        async with self._lock:
+            recently = time.monotonic() - self._written_at < _PROBE_INTERVAL
+            if not (recently or self._written_within(_PROBE_INTERVAL)):
+                await self._write()
+                self._written_at = time.monotonic()
 
 
 class Intake:
@@ -52,6 +77,7 @@ class Intake:
         self._to_spool = to_spool
         self._availability = availability
         self._redactor = redactor
+        self._store_probe = _Probe(self._probe_store, to_store.committed_within)
 
     async def accept(
         self,
@@ -103,7 +129,7 @@ class Intake:
         """
         if not self._availability.unavailable:
             try:
-                await self._probe_store()
+                await self._store_probe.run()
             except StoreError as error:
                 self._availability.failed(error)
             else:

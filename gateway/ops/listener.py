@@ -1,8 +1,10 @@
 """The operator's listener: health checks and metrics."""
 
-from collections.abc import Awaitable, Callable
+import ipaddress
+from collections.abc import Awaitable, Callable, Collection
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -10,11 +12,25 @@ from gateway.errors import StoreError
 from gateway.ops.metrics import Metrics
 
 
-def ops_app(metrics: Metrics, probe: Callable[[], Awaitable[str]]) -> web.Application:
+def ops_app(
+    metrics: Metrics, probe: Callable[[], Awaitable[str]], hosts: Collection[str] = ()
+) -> web.Application:
     """Answers /livez, /readyz and /metrics; *probe* says why the store is unavailable.
 
-    It raises StoreError where no event would be taken.
+    It raises StoreError where no event would be taken. A request must name the listener by
+    an address, as localhost, or by one of *hosts*; any other name is answered with 421.
     """
+    names = {"localhost", *(host.lower() for host in hosts)}
+
+    @web.middleware
+    async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse other names: a page in a browser can make its own name mean this address."""
+        given = request.headers.get(hdrs.HOST)
+        if given is not None and not _is_named(given, names):
+            return web.json_response(
+                {"status": "misdirected", "reason": "The Host is not in [ops] hosts."}, status=421
+            )
+        return await handler(request)
 
     async def livez(_: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
@@ -32,8 +48,22 @@ def ops_app(metrics: Metrics, probe: Callable[[], Awaitable[str]]) -> web.Applic
         text = generate_latest(metrics.registry)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    app = web.Application()
+    app = web.Application(middlewares=[check_host])
     app.add_routes(
         [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", scrape)]
     )
     return app
+
+
+def _is_named(given: str, names: Collection[str]) -> bool:
+    """Whether a Host header has an address or one of *names*, with or without a port."""
+    host, colon, port = given.rpartition(":")
+    if not colon or not port.isdigit():
+        host = given
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host.lower().rstrip(".") in names
+    return True

@@ -2,6 +2,12 @@
 
 import asyncio
 import json
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
 
 from tests.conftest import Running
 from tests.records import eventually, locked
@@ -83,3 +89,51 @@ async def test_readyz_gives_the_reason_for_not_being_ready(gateway, tmp_path):
     with locked(tmp_path / "events.db"), locked(tmp_path / "spool.db"):
         async with gateway.session.get(gateway.ops_url + "/readyz") as response:
             assert "locked" in json.loads(await response.text())["reason"]
+
+
+def commits(database: Path) -> int:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        return int(db.execute("SELECT count FROM probe").fetchone()[0])
+
+
+async def test_readyz_writes_to_the_disk_at_most_once_a_second_however_often_it_is_asked(
+    gateway, tmp_path
+):
+    before = commits(tmp_path / "events.db")
+    started = time.monotonic()
+    for _ in range(40):
+        assert (200, "ready") == await asked(gateway, "/readyz")
+
+    assert commits(tmp_path / "events.db") - before <= 1 + (time.monotonic() - started)
+
+
+async def test_readyz_does_not_write_while_events_are_stored(gateway, tmp_path):
+    before = commits(tmp_path / "events.db")
+    assert 201 == (await gateway.device(EVENT)).status
+    assert (200, "ready") == await asked(gateway, "/readyz")
+
+    assert before == commits(tmp_path / "events.db")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:8081", "127.0.0.1", "[::1]:8081", "localhost", "LOCALHOST:1", "ops.example:8081"],
+)
+async def test_the_listener_answers_to_addresses_and_to_the_names_that_are_configured(
+    running, host
+):
+    async with (
+        running({"ops": {"hosts": ["ops.example"]}}) as gateway,
+        gateway.session.get(f"{gateway.ops_url}/metrics", headers={"Host": host}) as answer,
+    ):
+        assert 200 == answer.status
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz", "/nowhere"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8081", "127.0.0.1.evil.example", ""]
+)
+async def test_a_page_that_rebinds_its_name_reads_nothing(gateway, host, path):
+    async with gateway.session.get(gateway.ops_url + path, headers={"Host": host}) as answer:
+        assert 421 == answer.status
+        assert "gateway_" not in await answer.text()
