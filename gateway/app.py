@@ -23,7 +23,7 @@ from gateway.ops.control import Command, ControlServer
 from gateway.ops.listener import ops_app
 from gateway.ops.log import LoopErrors
 from gateway.ops.metrics import Metrics
-from gateway.ops.notify import notify
+from gateway.ops.notify import feed_watchdog, notify
 from gateway.retention import Retention, policy_of
 from gateway.store import Rotates
 from gateway.stores import open_store
@@ -117,6 +117,8 @@ class Gateway:
             metrics=self.metrics,
         )
         self._intake = assembly.intake
+        watchdog = asyncio.create_task(feed_watchdog(lambda: assembly.healthy), name="watchdog")
+        self._stack.push_async_callback(_cancel, watchdog)
         watch = self.metrics.watch
         watch("spool_depth", "Events in the spool.", lambda: spool.depth)
         watch(

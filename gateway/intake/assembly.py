@@ -15,6 +15,9 @@ from gateway.stores.spool import Spool
 SPOOL_DEADLINE = 0.8
 """Seconds for the spool: with those for the store less than the 3 after which agents give up."""
 
+_HANGS_AFTER = 60.0
+"""Seconds after which a write to the disk is not slow, but hangs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -31,7 +34,15 @@ class Assembly:
 
     intake: Intake
     to_store: GroupCommitter
+    to_spool: GroupCommitter
     availability: Availability
+
+    @property
+    def healthy(self) -> bool:
+        """Whether events reach a disk: no write hangs, or only the store's, and the spool works."""
+        if self.to_spool.writing_for > _HANGS_AFTER:
+            return False
+        return self.availability.unavailable or self.to_store.writing_for <= _HANGS_AFTER
 
 
 async def assemble(
@@ -78,4 +89,4 @@ async def assemble(
         availability=availability,
         redactor=redactor,
     )
-    return Assembly(intake, to_store, availability)
+    return Assembly(intake, to_store, to_spool, availability)

@@ -78,6 +78,7 @@ class GroupCommitter:
         self._closing = False
         self._overdue = False
         self._committed_at = -math.inf
+        self._writing_since: float | None = None
         # Ids of records that an append has kept or not: it failed, or it took too long.
         self._unsettled: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
@@ -90,6 +91,12 @@ class GroupCommitter:
     def committed_within(self, seconds: float) -> bool:
         """Whether a group was committed within the last *seconds*."""
         return time.monotonic() - self._committed_at < seconds
+
+    @property
+    def writing_for(self) -> float:
+        """For how many seconds the group that is being written has been; 0 without one."""
+        since = self._writing_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def start(self) -> None:
         """Start writing; needs a running event loop."""
@@ -176,6 +183,7 @@ class GroupCommitter:
             min(waiter.deadline for waiter in waiters), self._give_up, waiters
         )
         started = time.perf_counter()
+        self._writing_since = time.monotonic()
         try:
             outcomes = await self._write(records)
         except StoreError as error:
@@ -197,6 +205,7 @@ class GroupCommitter:
                 self._observe(len(records), seconds)
         finally:
             alarm.cancel()
+            self._writing_since = None
             self._overdue = False
             self._held_events -= sum(len(waiter.records) for waiter in group)
             self._held_bytes -= sum(waiter.size for waiter in group)
