@@ -31,6 +31,7 @@ from gateway.stores.documents import FolderDocuments
 from gateway.stores.spool import open_spool
 from gateway.web.application import application
 from gateway.web.capacity import Capacity
+from gateway.web.forwarded import TrustedProxies
 from gateway.web.ingest import IngestHandler
 from gateway.web.listener import PublicListener, listen_on
 from gateway.web.server import PublicServer
@@ -193,6 +194,7 @@ class Gateway:
             write_timeout=server.write_timeout,
             on_malformed=self.metrics.malformed,
             keepalive_timeout=server.keepalive_timeout,
+            proxies=TrustedProxies(server.trusted_proxies, server.forwarded_header),
         )
         self._capacity = capacity = answering.capacity
         self.metrics.watch(

@@ -49,6 +49,24 @@ class Address(fields.String):
         return address
 
 
+class Network(fields.Field["ipaddress.IPv4Network | ipaddress.IPv6Network"]):
+    """An address or a network in CIDR notation."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Any, **kwargs: Any
+    ) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+        try:
+            if isinstance(value, str):
+                return ipaddress.ip_network(value)
+        except ValueError as error:
+            raise ValidationError(f"Not a network: {error}.") from None
+        raise ValidationError("Not a valid string.")
+
+
+ForwardedHeader = Literal["X-Forwarded-For", "Forwarded"]
+"""The header in which proxies tell whom they ask for."""
+
+
 class Server(Table):
     """The public listener, for clients."""
 
@@ -62,6 +80,14 @@ class Server(Table):
     )
     shutdown_timeout: int = option(
         Count(1), "Seconds to answer open requests when the gateway stops.", default=30
+    )
+    trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = items(
+        Network(), "Proxies whose word on the address of a client counts.", default=()
+    )
+    forwarded_header: ForwardedHeader = option(
+        Choice(ForwardedHeader),
+        "The header to which these proxies add the address that asked them.",
+        default="X-Forwarded-For",
     )
 
 

@@ -20,6 +20,7 @@ from gateway.adapter import Reply
 from gateway.web.answer import Answer, NoAnswer
 from gateway.web.boundaries import Boundaries
 from gateway.web.capacity import Capacity
+from gateway.web.forwarded import TrustedProxies
 
 log = structlog.get_logger()
 
@@ -59,6 +60,10 @@ class Request(web.BaseRequest):
         self.method = message.method
         self.raw_path = message.path
         self.remote = connection.address
+        if connection.is_proxy:
+            self.remote = connection.server.proxies.client(
+                connection.address, lambda name: message.headers.getall(name, ())
+            )
         self.version = message.version
         connection.started(payload)
 
@@ -67,7 +72,8 @@ class Connection(web.RequestHandler):
     """One client's connection.
 
     Attributes:
-        address: the client's.
+        address: the client's, or that of the proxy that asks for it.
+        is_proxy: whether it is a trusted proxy's.
         requests_started: how many requests have reached the handler.
         requests_answered: how many of them were answered.
         had_its_turn: whether a request was handled since the client last sent something.
@@ -84,6 +90,7 @@ class Connection(web.RequestHandler):
         self.server = server
         self.boundaries = Boundaries()
         self.address = ""
+        self.is_proxy = False
         self.requests_started = 0
         self.requests_answered = 0
         self.had_its_turn = False
@@ -112,6 +119,7 @@ class Connection(web.RequestHandler):
         self.line.set_write_buffer_limits(high=0)
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) else ""
+        self.is_proxy = self.server.proxies.trust(self.address)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -220,12 +228,13 @@ class PublicServer(web.Server):
         keepalive_timeout: float,
         write_timeout: float,
         on_malformed: Callable[[], None],
+        proxies: TrustedProxies,
     ) -> None:
         """Serve *handler*.
 
         A connection is closed that is idle for *keepalive_timeout* seconds, or that does
         not take an answer within *write_timeout* seconds. *on_malformed* is called for
-        each request that the parser refuses.
+        each request that the parser refuses. *proxies* say for whom they ask.
         """
         super().__init__(cast(Any, self.answer), request_factory=cast(Any, Request))
         self.loop = asyncio.get_running_loop()
@@ -233,6 +242,7 @@ class PublicServer(web.Server):
         self.keepalive_timeout = keepalive_timeout
         self.write_timeout = write_timeout
         self.on_malformed = on_malformed
+        self.proxies = proxies
         self.connections_made = 0
         self.capacity = Capacity()
         self.closing = False

@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.adapter import Reply
+from gateway.web.forwarded import TrustedProxies
 from gateway.web.listener import PublicListener
 from gateway.web.server import PublicServer
 from tests.conftest import APPLICATION_ID
@@ -88,7 +89,13 @@ async def test_an_error_beyond_the_handler_is_500_as_json_and_logged_with_its_tr
     async def wrong(_: object) -> tuple[Reply, dict[str, str]]:
         raise ZeroDivisionError("of our own")
 
-    server = PublicServer(wrong, keepalive_timeout=9, write_timeout=9, on_malformed=lambda: None)
+    server = PublicServer(
+        wrong,
+        keepalive_timeout=9,
+        write_timeout=9,
+        on_malformed=lambda: None,
+        proxies=TrustedProxies([], "Forwarded"),
+    )
     listener = PublicListener(server)
     await listener.open("127.0.0.1:0")
     with capture_logs() as logs:
