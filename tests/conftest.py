@@ -29,7 +29,7 @@ from gateway.store import Selection
 from tests.dialects import config_of
 
 # How long an example takes says nothing here: the machine may be busy.
-for _name, _examples in (("fast", 40), ("thorough", 300)):
+for _name, _examples in (("fast", 20), ("thorough", 300)):
     hypothesis.settings.register_profile(
         _name,
         max_examples=_examples,

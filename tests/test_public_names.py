@@ -6,11 +6,13 @@ class may use a private name on itself only if no foreign base class has it.
 """
 
 import ast
+import functools
 import importlib
 import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -77,18 +79,21 @@ def uses(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 def foreign_names(cls: type) -> set[str]:
     """The private names of the bases of *cls* that are not ours: methods, slots, attributes."""
-    found: set[str] = set()
-    for base in cls.__mro__:
-        if base.__module__.split(".")[0] in (*OURS, "builtins"):
-            continue
-        found |= {name for name in vars(base) if private(name)}
-        try:
-            source = inspect.getsource(base)
-        except (OSError, TypeError):
-            continue
+    foreign = (
+        base for base in cls.__mro__ if base.__module__.split(".")[0] not in (*OURS, "builtins")
+    )
+    return {name for base in foreign for name in names_of(base)}
+
+
+@functools.cache
+def names_of(base: type) -> frozenset[str]:
+    """The private names of a class."""
+    found = {name for name in vars(base) if private(name)}
+    with suppress(OSError, TypeError):  # a class without a source
+        source = inspect.getsource(base)
         found |= set(re.findall(r"\bself\.(_[a-z]\w*)\s*(?::[^=\n]+)?=[^=]", source))
     # Python and abc put these into every class.
-    return {name for name in found if not name.startswith("_abc_")}
+    return frozenset(name for name in found if not name.startswith("_abc_"))
 
 
 def private_names(source: str, classes: dict[str, type]) -> list[str]:

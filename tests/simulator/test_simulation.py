@@ -14,7 +14,7 @@ from tests.simulator.world import PIECE, World
 
 FIRST = int(os.environ.get("SIMULATE_FIRST", "0"))
 SEEDS = int(os.environ.get("SIMULATE_SEEDS", "300"))
-QUICK = 20
+QUICK = 8
 
 # A process that dies leaves coroutines behind, which nobody ends in order.
 pytestmark = [

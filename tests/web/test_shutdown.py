@@ -33,3 +33,13 @@ async def test_clients_whom_nobody_has_accepted_at_shutdown_are_answered(running
             heard = [line.recv(10_000) for line in lines]
 
     assert [b"HTTP/1.1 202"] * 5 == [answer[:12] for answer in heard]
+
+
+async def test_a_body_that_does_not_come_holds_the_end_up_no_longer_than_shutdown_timeout(running):
+    async with running({"server": {"shutdown_timeout": 1}}) as gateway, connected(gateway) as line:
+        await line.say(upload(b"[    ]")[:-3])
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            await gateway.gateway.stop()
+
+        assert await line.ended()
