@@ -6,6 +6,8 @@ import sqlite3
 from contextlib import closing
 from typing import Any
 
+import pytest
+
 from tests import records
 from tests.conftest import PROCESS_CONFIG, Process
 from tests.system.test_crash import Story
@@ -32,6 +34,8 @@ def store_of(process: Process) -> sqlite3.Connection:
     return sqlite3.connect(process.folder / "events.db")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_a_gateway_at_its_bound_is_killed_again_and_again_and_loses_only_the_oldest(tmp_path):
     process = Process(tmp_path, f"{PROCESS_CONFIG}\n[retention]\nmax_bytes = {BOUND}\n")
     story, largest = Ordered(seed=8), 0
