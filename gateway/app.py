@@ -35,6 +35,7 @@ from gateway.web.forwarded import TrustedProxies
 from gateway.web.ingest import IngestHandler
 from gateway.web.listener import PublicListener, listen_on
 from gateway.web.server import PublicServer
+from gateway.web.tls import context_of
 from schemas.options import Redaction
 
 log = structlog.get_logger()
@@ -202,7 +203,8 @@ class Gateway:
         )
         public = PublicListener(answering)
         self._stack.push_async_callback(self._close_public, public)
-        await public.open(server.listen)
+        tls = context_of(server.certificate, server.key) if server.certificate else None
+        await public.open(server.listen, tls)
         self.address = public.address
 
     async def probe(self) -> str:

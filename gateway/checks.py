@@ -13,8 +13,9 @@ from gateway.config import Settings
 from gateway.errors import ConfigError
 from gateway.stores import files_of, folder_of
 from gateway.web.routes import Routes
+from gateway.web.tls import context_of
 from schemas import Problem
-from schemas.config import Store, split_address
+from schemas.config import Server, Store, split_address
 from schemas.options import TenantTable
 from schemas.table import Table
 
@@ -30,6 +31,8 @@ def find_problems(name: str, table: Table, adapters: AdapterClasses = ADAPTERS) 
     """The problems of the table *name* that only its adapter or its store can find."""
     if isinstance(table, Store):
         return _store_problems(table.url)
+    if isinstance(table, Server):
+        return _tls_problems(table)
     problems: list[Problem] = []
     for adapter in adapters:
         if adapter.dialect == name:
@@ -105,6 +108,16 @@ def _store_problems(url: str) -> list[Problem]:
         files_of(url)
     except ValueError as error:
         return [Problem("url", str(error))]
+    return []
+
+
+def _tls_problems(server: Server) -> list[Problem]:
+    if server.certificate is None:
+        return [Problem("key", "There is no certificate for it.")] if server.key else []
+    try:
+        context_of(server.certificate, server.key)
+    except ValueError as error:
+        return [Problem("certificate", str(error))]
     return []
 
 

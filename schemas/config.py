@@ -81,6 +81,12 @@ class Server(Table):
     shutdown_timeout: int = option(
         Count(1), "Seconds to answer open requests when the gateway stops.", default=30
     )
+    certificate: str | None = option(
+        fields.String(), "PEM file of a certificate and its chain, to serve TLS.", default=None
+    )
+    key: str | None = option(
+        fields.String(), "PEM file of its key, if the first has none.", default=None
+    )
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = items(
         Network(), "Proxies whose word on the address of a client counts.", default=()
     )

@@ -1,6 +1,7 @@
 """The public listener: opened, and closed without losing a request that has begun."""
 
 import asyncio
+import ssl
 import time
 
 from aiohttp import web
@@ -15,14 +16,18 @@ needed."""
 _ACCEPT_SECONDS = 1.0
 
 
-async def listen_on(runner: web.BaseRunner, listen: str) -> tuple[str, int]:
+async def listen_on(
+    runner: web.BaseRunner, listen: str, tls: ssl.SSLContext | None = None
+) -> tuple[str, int]:
     """Let *runner* accept connections at ``host:port``; return the address that it has then.
+
+    With *tls*, clients must speak TLS.
 
     Raises:
         OSError: the address cannot be listened on.
     """
     host, port = split_address(listen)
-    await web.TCPSite(runner, host or None, port, backlog=_BACKLOG).start()
+    await web.TCPSite(runner, host or None, port, backlog=_BACKLOG, ssl_context=tls).start()
     bound: tuple[str, int] = runner.addresses[0][:2]
     return bound
 
@@ -40,14 +45,14 @@ class PublicListener:
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         self.address: tuple[str, int] = ("", 0)
 
-    async def open(self, listen: str) -> None:
-        """Accept connections at ``host:port``.
+    async def open(self, listen: str, tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections at ``host:port``; with *tls*, only of clients that speak TLS.
 
         Raises:
             OSError: the address cannot be listened on.
         """
         await self._runner.setup()
-        self.address = await listen_on(self._runner, listen)
+        self.address = await listen_on(self._runner, listen, tls)
 
     async def close(self, timeout: float) -> None:
         """Stop accepting, answer every request that has begun, within *timeout* seconds."""

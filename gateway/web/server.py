@@ -91,6 +91,7 @@ class Connection(web.RequestHandler):
         self.boundaries = Boundaries()
         self.address = ""
         self.is_proxy = False
+        self.is_tls = False
         self.requests_started = 0
         self.requests_answered = 0
         self.had_its_turn = False
@@ -119,6 +120,7 @@ class Connection(web.RequestHandler):
         self.line.set_write_buffer_limits(high=0)
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) else ""
+        self.is_tls = transport.get_extra_info("sslcontext") is not None
         self.is_proxy = self.server.proxies.trust(self.address)
         super().connection_made(transport)
 
@@ -153,7 +155,8 @@ class Connection(web.RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Still answer a client that has sent all it wants and closed its end (``nc -N``)."""
         self.client_finished = True
-        return self.has_request_in_flight and not self.boundaries.within_body
+        # TLS has no half of a connection that stays open.
+        return not self.is_tls and self.has_request_in_flight and not self.boundaries.within_body
 
     def pause_writing(self) -> None:
         """Bound the time that the client may take to read."""
