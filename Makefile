@@ -11,7 +11,7 @@ OLDEST := $(VENV)-oldest
 CONFIG ?= config.example.toml
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve test test-all test-oldest simulate check bench clean
+.PHONY: serve test test-all test-oldest simulate soak check bench clean
 
 serve: $(VENV)/run
 	$(BIN)/gateway serve --config $(CONFIG)
@@ -39,6 +39,11 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/test_any.py tests/test_imports.py tests/test_public_names.py
+
+# A gateway under load and every fault at once, and a report: make soak MINUTES=15
+MINUTES ?= 2
+soak: $(VENV)/dev
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks

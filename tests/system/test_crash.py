@@ -115,9 +115,9 @@ async def test_a_killed_process_keeps_what_it_acknowledged(process):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_a_process_killed_over_and_over_keeps_what_it_acknowledged(process):
-    await killed(process, 24, seed=3)
+    await killed(process, 50, seed=3)
 
 
 @pytest.mark.slow

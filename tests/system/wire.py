@@ -67,18 +67,21 @@ class Client:
                 self._streams = await asyncio.open_connection(*self._address)
             reader, writer = self._streams
             writer.write(request.written())
-            return await self._answer(reader)
+            answer = await self.answer(reader)
+            if answer.headers.get("connection", "").lower() == "close":
+                self.close()
+            return answer
         except (ConnectionError, asyncio.IncompleteReadError):
             self.close()
             return None
 
-    async def _answer(self, reader: asyncio.StreamReader) -> Answer:
+    @staticmethod
+    async def answer(reader: asyncio.StreamReader) -> Answer:
+        """Read one answer."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         pairs = [line.partition(":") for line in head[1:] if line]
         headers = {name.lower(): value.strip() for name, _, value in pairs}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        if headers.get("connection", "").lower() == "close":
-            self.close()
         return Answer(int(head[0].split(" ")[1]), headers, body)
 
     def close(self) -> None:
