@@ -9,6 +9,7 @@ At the end every acknowledged event must be in the store exactly once. The exit 
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import subprocess
@@ -36,6 +37,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
+    # It warns of each connection that a killed gateway has left.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     base = ROOT / ".bench"
     base.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="soak-", dir=base) as folder:
