@@ -75,6 +75,31 @@ def test_check_reports_every_problem_with_file_path_and_nearest_name_and_exits_7
     ] == sorted(done.stderr.splitlines())
 
 
+def test_check_shows_no_value_that_is_kept_elsewhere(folder):
+    (folder / "secret").write_text("S3cr3t/path\n")
+    bad = """
+        [store]
+        url = "${file:secret}"
+        [[moesif.applications]]
+        tenant = "${env:TENANT}"
+        ids = ["${env:KEY}"]
+        [[moesif.applications]]
+        tenant = "${env:TENANT}"
+        ids = ["other"]
+        [[device.keys]]
+        key = "k"
+        tenants = ["${env:TENANT}"]
+    """
+    (folder / "bad.toml").write_text(bad)
+    values = {"TENANT": "S3cr3t name", "KEY": "sha256:S3cr3t"}
+    done = command("check", "-c", "bad.toml", cwd=folder, **values)
+
+    assert 78 == done.exit_code
+    assert "S3cr3t" not in done.stdout + done.stderr
+    assert "moesif.applications[1].tenant: Duplicate '${env:TENANT}'." in done.stderr
+    assert "There is no tenant '${env:TENANT}' in [[device.tenants]]." in done.stderr
+
+
 def test_check_reports_an_unreadable_token_folder(folder):
     (folder / "bad.toml").write_text('[logspace]\nspaces_directory = "spaces"\n')
 

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.care import Care, Progress
 from gateway.checks import control_path, dialects, find_problems, spool_path, validate
-from gateway.config import Settings, read
+from gateway.config import Settings, hide_values, read
 from gateway.errors import ConfigError, Damaged, StoreError
 from gateway.ops.control import NotRunning, ask
 from gateway.store import Store
@@ -44,7 +44,8 @@ def read_settings(path: Path) -> Settings:
     except ConfigError as error:
         for problem in error.problems:
             where = f"{error.file}: {problem.path}" if problem.path else error.file
-            click.echo(f"{where}: {problem.message}", err=True)
+            # A message may quote a value, and the value may be a secret that is kept elsewhere.
+            click.echo(f"{where}: {hide_values(path, problem.message)}", err=True)
         sys.exit(BAD_CONFIG)
     return settings
 

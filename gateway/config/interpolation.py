@@ -7,6 +7,7 @@ stand for them, anywhere in a string.
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from schemas import Problem
@@ -20,6 +21,21 @@ def interpolate(document: Mapping[str, object], problems: list[Problem]) -> dict
     A reference that cannot be followed stays, and is added to *problems*.
     """
     return {name: _interpolate(value, name, problems) for name, value in document.items()}
+
+
+def references(value: object) -> dict[str, str]:
+    """The references in a decoded document by what they stand for, as far as that is known."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    found: dict[str, str] = {}
+    if isinstance(value, list):
+        for one in value:
+            found |= references(one)
+    elif isinstance(value, str):
+        for match in _REFERENCE.finditer(value):
+            with suppress(OSError, LookupError, UnicodeDecodeError):
+                found[_fetch(match[1], match[2])] = match[0]
+    return found
 
 
 def _interpolate(value: object, path: str, problems: list[Problem]) -> object:
