@@ -209,7 +209,7 @@ async def open_database(
 
 
 def uri_of(path: Path, mode: str) -> str:
-    """The URI that opens *path* in *mode*: ``ro``, ``rwc``."""
+    """The URI that opens *path* in *mode*: ``ro``, ``rw``, ``rwc``."""
     return f"file:{quote(str(path.absolute()))}?mode={mode}"
 
 

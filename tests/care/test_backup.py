@@ -158,6 +158,22 @@ async def test_a_gateway_that_runs_is_not_replaced(site):
     assert "in use by another process" in site.notices
 
 
+async def test_a_store_that_another_program_reads_is_not_replaced(site):
+    await site.store(make_record("a", data='"a"'))
+    await site.queue()
+    [made] = site.run("backup", "copies")
+    async with closing(await open_store(f"sqlite:///{site.events}", 10)) as store:
+        with closed(sqlite3.connect(site.events, isolation_level=None)) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT count(*) FROM event").fetchone()
+            await store.append([make_record("b", data='"b"')])
+            await store.close()
+            site.run("restore", made["folder"], status=69)
+
+    assert "another program" in site.notices
+    assert [(1, "a"), (2, "b")] == site.exported()
+
+
 async def test_a_store_in_memory_cannot_be_backed_up(site):
     with (site.folder / "config.toml").open("a") as config:
         config.write('[store]\nurl = "memory:"\n')

@@ -6,9 +6,11 @@ each name may be lost or kept, whatever happens to the others. After an fsync th
 what it should have written is kept or lost for good, and a later fsync does not help.
 """
 
+import itertools
 import random
 import shutil
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -165,10 +167,18 @@ class Disk:
     def shuffled(self, image: Path) -> None:
         """Write the files with a random part of what was not synced."""
         share = self._random.choice([0.1, 0.5, 0.9])
+        self._shuffle(image, share, [self._random.random() < share for _ in self._unsynced])
+
+    def every_naming(self, image: Path) -> Iterator[None]:
+        """As `shuffled`, once for each subset of the names that were not synced."""
+        for kept in itertools.product([False, True], repeat=len(self._unsynced)):
+            self._shuffle(image, self._random.choice([0.1, 0.5, 0.9]), kept)
+            yield
+
+    def _shuffle(self, image: Path, share: float, kept: Sequence[bool]) -> None:
         names = dict(self._durable)
-        for change in self._unsynced:
-            if self._random.random() < share:
-                rename(names, change)
+        for change in itertools.compress(self._unsynced, kept):
+            rename(names, change)
         self._write(image, names, share)
 
     def _write(self, image: Path, names: Names, share: float) -> None:

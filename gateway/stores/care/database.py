@@ -14,6 +14,7 @@ from gateway.care import Copied, Finding, Progress, Restored
 from gateway.errors import Damaged, StoreError
 from gateway.stores.care.copying import copy, examine
 from gateway.stores.claim import Claim
+from gateway.stores.database import uri_of
 
 
 class Settled(NamedTuple):
@@ -95,9 +96,26 @@ class DatabaseCare(ABC):
     def verify(self, progress: Progress) -> Iterator[Finding]:
         """As `gateway.care.Care.verify`."""
 
+    def _empty_wal(self) -> None:
+        """Make the database one file, so that one step replaces all of it.
+
+        Raises:
+            StoreError: another program reads it.
+        """
+        busy = 0
+        # A database that is damaged is moved aside together with its WAL.
+        with (
+            suppress(sqlite3.Error),
+            closing(sqlite3.connect(uri_of(self.path, "rw"), uri=True)) as db,
+        ):
+            [(busy, _, _)] = db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if busy:
+            raise StoreError(f"{self.path}: another program has it open; end that and try again")
+
     def _replace(self, fresh: Path) -> Path | None:
         path = self.path
         aside = None
+        self._empty_wal()
         if any(files.beside(path, suffix).exists() for suffix in ("", "-wal")):
             aside = _new_folder(path, "replaced")
             # At every moment there is a database at the path: a gateway never starts empty.
@@ -107,6 +125,8 @@ class DatabaseCare(ABC):
                 files.beside(path, "-wal").rename(aside / files.beside(path, "-wal").name)
             files.beside(path, "-shm").unlink(missing_ok=True)
             files.sync(aside)
+            # Its name too is on the disk before the old file loses its own.
+            files.sync(path.parent)
         fresh.replace(path)
         files.sync(path.parent)
         return aside

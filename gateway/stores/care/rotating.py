@@ -90,6 +90,8 @@ class Rotation:
         """Give the old file its new name, and its old name to the new one."""
         # Both names for a moment, rather than none.
         os.link(self._path, self.sealed)
+        # Before its old name goes. SQLite's deleted journal must not come back beside the new one.
+        files.sync(self._path.parent)
         self._next.replace(self._path)
         self.sealed.chmod(0o400)
         files.sync(self._path.parent)

@@ -1,0 +1,181 @@
+"""A crash at any step of rotate and restore leaves the old state or the new one.
+
+The command runs once under the shim. Then its folder is rebuilt as it was after each
+change of a file: as a kill leaves it, and as a power failure does.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.record import Outcome
+from gateway.store import Selection
+from gateway.stores import open_reader
+from gateway.stores.spool import open_spool
+from gateway.stores.sqlite import open_store
+from tests.care.conftest import Site
+from tests.conftest import ROOT
+from tests.disk.images import Disk
+from tests.disk.trace import Step, read
+from tests.records import closing, make_record
+
+Way = Callable[[Disk, Path], Iterator[None]]
+
+
+def killed(disk: Disk, image: Path) -> Iterator[None]:
+    """The process ends, and the system goes on."""
+    disk.killed(image)
+    yield
+
+
+def cut(disk: Disk, image: Path) -> Iterator[None]:
+    """The power fails, and nothing is kept that was not synced."""
+    disk.cut(image)
+    yield
+
+
+WAYS: dict[str, Way] = {"killed": killed, "cut": cut, "shuffled": Disk.every_naming}
+
+# A store whose last events are only in its log, as after a kill: the process ends at once.
+LEFT = """
+import asyncio, os, sys
+from gateway.stores.sqlite import open_store
+from tests.records import make_record
+
+async def main():
+    store = await open_store(sys.argv[1], 10)
+    await store.append([make_record(name, data=f'"{name}"') for name in sys.argv[2:]])
+    os._exit(0)
+
+asyncio.run(main())
+"""
+
+
+def left(site: Site, *names: str) -> None:
+    """Store events and end like a process that is killed."""
+    url = f"sqlite:///{site.events}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", LEFT, url, *names], check=True, env=environment)
+    assert site.events.with_name("events.db-wal").stat().st_size > 0
+
+
+def steps(site: Site, shim: Path, *arguments: str) -> list[Step]:
+    """What a command does to the folder, which is left as the command makes it."""
+    trace = site.folder.with_name("trace")
+    environment = {
+        "PYTHONPATH": str(ROOT),
+        "LD_PRELOAD": str(shim),
+        "SHIM_FOLDER": str(site.folder),
+        "SHIM_TRACE": str(trace),
+    }
+    subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        cwd=site.folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=True,
+    )
+    return read(trace)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A folder below the test's own, so that what tests need can lie beside it."""
+    (tmp_path / "live").mkdir()
+    return Site(tmp_path / "live")
+
+
+def images(
+    site: Site, found: list[Step], disk: Disk, way: Way, *, every: int
+) -> Iterator[tuple[str, Site]]:
+    """The folder after each change of names, each sync, and some of the writes."""
+    image = site.folder.with_name("image")
+    for at, step in enumerate(found):
+        disk.follow(step)
+        if step.operation in "WT" and at % every:
+            continue
+        for _ in way(disk, image):
+            shutil.copy(site.folder / "config.toml", image / "config.toml")
+            yield f"after {at}: {step.operation} {step.first[-40:]!r}", Site(image)
+
+
+async def contents(path: Path) -> list[str]:
+    """The names of the events in a store."""
+    reader = await open_reader(f"sqlite:///{path}")
+    async with closing(reader):
+        return [json.loads(record.data) async for _, record in reader.read(Selection())]
+
+
+def stores(folder: Path) -> list[Path]:
+    """The store and the sealed and replaced ones beside it; one with two names once."""
+    found: list[Path] = []
+    for path in [
+        folder / "events.db",
+        *sorted(folder.rglob("events-*.db")),
+        *folder.rglob("replaced-events-*/events.db"),
+    ]:
+        if path.exists() and not any(path.samefile(other) for other in found):
+            found.append(path)
+    return found
+
+
+async def counted(site: Site) -> Counter[str]:
+    """How often each event is in the stores of a folder."""
+    found: Counter[str] = Counter()
+    for path in stores(site.folder):
+        found.update(await contents(path))
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing(site, shim, way):
+    await site.store(make_record("a", data='"a"'), make_record(data='"keyless"'))
+    left(site, "b", "c")
+    names = {"a", "b", "c"}
+    disk = Disk(site.folder)
+    found = steps(site, shim, "rotate")
+
+    states = set()
+    for where, image in images(site, found, disk, WAYS[way], every=7):
+        async with closing(await open_store(f"sqlite:///{image.events}", 10)) as store:
+            again = await store.append([make_record(name) for name in sorted(names)])
+            assert {Outcome.DUPLICATE} == set(again), where
+            [one] = await store.append([make_record("new", data='"new"')])
+            assert Outcome.STORED == one, where
+        assert Counter([*names, "keyless", "new"]) == await counted(image), where
+        states.add(len(stores(image.folder)))
+    assert {1, 2} == states
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_crash_at_any_step_of_a_restore_keeps_the_old_state_or_the_new_one(site, shim, way):
+    await site.store(make_record("a", data='"a"'))
+    await site.queue(make_record("q", data='"q"'))
+    [backup] = site.run("backup", str(site.folder.with_name("copies")))
+    await site.store(make_record("b", data='"b"'))
+    await site.queue(make_record("r", data='"r"'))
+    left(site, "c")
+    disk = Disk(site.folder)
+    found = steps(site, shim, "restore", backup["folder"])
+
+    states = set()
+    for where, image in images(site, found, disk, WAYS[way], every=7):
+        async with closing(await open_spool(image.spool, 100)) as spool:
+            waiting = [json.loads(one.data) for one in (await spool.peek(10, 1 << 20)).records]
+        assert {"q", "r"} == set(waiting), where
+        async with closing(await open_store(f"sqlite:///{image.events}", 10)) as store:
+            [one] = await store.append([make_record("new", data='"new"')])
+            assert Outcome.STORED == one, where
+        state = await contents(image.events)
+        assert state in (["a", "b", "c", "new"], ["a", "new"]), where
+        states.add(len(state))
+        everywhere = await counted(image)
+        assert {"a", "b", "c", "new"} == set(everywhere), where
+    assert {2, 4} == states
