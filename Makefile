@@ -11,7 +11,7 @@ OLDEST := $(VENV)-oldest
 CONFIG ?= config.example.toml
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve test test-all test-oldest simulate soak check bench clean
+.PHONY: serve test test-all test-oldest simulate soak worst check bench clean
 
 serve: $(VENV)/run
 	$(BIN)/gateway serve --config $(CONFIG)
@@ -32,6 +32,11 @@ SEEDS ?= 300
 FIRST ?= 0
 simulate: $(VENV)/dev
 	SIMULATE_SEEDS=$(SEEDS) SIMULATE_FIRST=$(FIRST) $(BIN)/pytest -q -n 2 tests/simulator -k every_history
+
+# A search for the request that holds the event loop longest: make worst MINUTES=10
+MINUTES ?= 5
+worst: $(VENV)/dev
+	WORST_SECONDS=$$(( $(MINUTES) * 60 )) $(BIN)/pytest -q -s -m slow tests/worst
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""The search for the request that holds the event loop longest."""
