@@ -18,6 +18,7 @@ from gateway.checks import AdapterClasses, control_path, spool_path, tenants_of
 from gateway.config import Settings
 from gateway.errors import StoreError
 from gateway.intake.assembly import Bounds, assemble
+from gateway.intake.documents import MaskedDocuments
 from gateway.intake.redact import Redactor, Rules
 from gateway.ops.control import Command, ControlServer
 from gateway.ops.listener import ops_app
@@ -61,6 +62,7 @@ class Gateway:
     def __init__(self, settings: Settings, adapters: AdapterClasses = ADAPTERS) -> None:
         self._settings = settings
         self._adapters = [adapter(settings.dialects[adapter.dialect]) for adapter in adapters]
+        self._redactor = _redactor(settings)
         self.metrics = Metrics()
         self.address: tuple[str, int] = ("", 0)
         self.ops_address: tuple[str, int] = ("", 0)
@@ -115,7 +117,7 @@ class Gateway:
             bounds=Bounds(
                 ingest.max_waiting_events, ingest.max_waiting_bytes, settings.store.deadline
             ),
-            redactor=_redactor(settings),
+            redactor=self._redactor,
             metrics=self.metrics,
         )
         self._intake = assembly.intake
@@ -153,9 +155,12 @@ class Gateway:
             adapters=self._adapters,
             keyring=keyring,
             intake=self._intake,
-            documents=FolderDocuments(self._store, self._folders()),
+            documents=FolderDocuments(
+                MaskedDocuments(self._store, self._redactor), self._folders()
+            ),
             metrics=self.metrics,
             on_invalid=self._settings.ingest.on_invalid,
+            max_event=self._settings.ingest.max_event,
             body_timeout=self._settings.server.body_timeout,
         )
         self._stack.push_async_callback(self._reception.close, self._settings.store.deadline)

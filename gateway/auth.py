@@ -75,5 +75,7 @@ class Keyring:
         if known is None:
             # A header may contain bytes that are not UTF-8, which no answer could repeat.
             shown = secret.encode("utf-8", "backslashreplace").decode()
-            raise Refusal(Reason.CREDENTIAL_UNKNOWN, subject=shown)
+            raise Refusal(
+                Reason.CREDENTIAL_UNKNOWN, subject=shown, digest=digest.hex()[:_SHOWN]
+            )
         return known

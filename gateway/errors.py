@@ -56,6 +56,7 @@ class Refusal(Exception):
         problems: the problems of the content, if the content is invalid.
         allowed: the methods that the address supports, for METHOD_NOT_ALLOWED.
         subject: what the client named and does not exist (an id, a credential).
+        digest: the first digits of the SHA-256 of an unknown credential, for the log.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Refusal(Exception):
         problems: Sequence[Problem] = (),
         allowed: Sequence[str] = (),
         subject: str = "",
+        digest: str = "",
     ) -> None:
         super().__init__(message or reason.value)
         self.reason = reason
@@ -73,6 +75,7 @@ class Refusal(Exception):
         self.problems = tuple(problems)
         self.allowed = tuple(allowed)
         self.subject = subject
+        self.digest = digest
 
 
 class StoreError(Exception):

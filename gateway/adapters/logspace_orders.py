@@ -30,10 +30,12 @@ class Orders:
         self._options = options
 
     async def take_capabilities(self, inbound: Inbound[Tenant], documents: Documents) -> Reply:
-        """``PUT /capabilities/{controller}``: kept as it came, whatever it replaces."""
+        """``PUT /capabilities/{controller}``: kept whatever it replaces."""
         controller = inbound.head.params["controller"]
         try:
             raw = jsontext.require_utf8(inbound.body, bom=True)
+            if jsontext.values_exceed(raw, jsontext.MAX_VALUES):
+                return _bad_capabilities([Problem("", jsontext.TOO_MANY_VALUES)])
             capabilities = load(_CAPABILITIES, jsontext.loads(raw))
         except Unreadable as error:
             return _bad_capabilities([Problem("", str(error))])
@@ -76,7 +78,11 @@ class Orders:
         if capabilities is None:
             return None
         # Composed orders are kept, so that they change their date only with their content.
-        body = self._compose(capabilities)
+        try:
+            body = self._compose(capabilities)
+        except (Invalid, Unreadable):
+            # A rule of the operator has masked what an order is composed of.
+            return None
         kept = await documents.get(dialect, tenant, f"orders/{controller}")
         if kept is not None and kept.body == body:
             return kept

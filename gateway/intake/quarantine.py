@@ -22,7 +22,7 @@ MAX_PROBLEMS = 100
 """How many problems of one event are kept; it may have as many as it has members."""
 
 MAX_EVENT = 1024 * 1024
-"""How many characters of an invalid event are kept."""
+"""How many bytes of an invalid event are kept."""
 
 
 def of_event(
@@ -50,8 +50,9 @@ def _record(
 ) -> EventRecord:
     tenant = inbound.tenant.name
     # Bytes that are not UTF-8 become escapes such as \xff, so that nothing is lost.
-    text = redactor.redact_raw(dialect, tenant, raw.decode("utf-8", "backslashreplace"))
-    data = {"problems": problems[:MAX_PROBLEMS], "raw": text[:MAX_EVENT]}
+    text = raw[: MAX_EVENT + 1].decode("utf-8", "backslashreplace")
+    shown = [redactor.redact_problem(dialect, tenant, one) for one in problems[:MAX_PROBLEMS]]
+    data = {"problems": shown, "raw": redactor.redact_raw(dialect, tenant, text)[:MAX_EVENT]}
     return EventRecord(
         id=new_id(inbound.received_at),
         dialect=dialect,

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.intake.redact import MASK, WITHHELD, Redactor, Rules
+from schemas import Problem
 from tests.records import make_record
 
 SECRET = "s3cr3t"
@@ -51,11 +52,81 @@ def test_a_header_is_masked_in_any_case_but_only_in_headers():
     } == masked(redactor(headers=["authorization"]), document)
 
 
-@pytest.mark.parametrize("headers", [None, "text", [1], 7])
-def test_headers_that_are_not_an_object_are_left_unchanged(headers):
+@pytest.mark.parametrize("headers", [None, {}, {"Accept": "*/*"}, {"a": {"b": ["c"]}}])
+def test_headers_without_a_secret_are_left_unchanged(headers):
     document = {"request": {"headers": headers}}
 
     assert document == masked(redactor(headers=["authorization"]), document)
+
+
+@pytest.mark.parametrize(
+    "headers", [f"authorization: {SECRET}", [["authorization", SECRET]], [{"name": SECRET}]]
+)
+def test_headers_that_are_not_an_object_are_masked_as_a_whole(headers):
+    document = {"request": {"headers": headers}}
+
+    assert {"request": {"headers": MASK}} == masked(redactor(headers=["authorization"]), document)
+    assert document == masked(redactor(keys=["authorization"]), document)
+
+
+def test_nothing_but_the_secret_is_changed():
+    text = '{ "n": 2.50,\t"password" :\n {"a":[1,"}"]} , "password":"\\"x", "a":"\\u00e9"}'
+    expected = f'{{ "n": 2.50,\t"password" :\n "{MASK}" , "password":"{MASK}", "a":"\\u00e9"}}'
+
+    assert expected == redactor(keys=["password"]).redact(make_record(data=text)).data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"metadata":{"password":"S3cr3t"},"metadata":{}}',
+        '{"password":"S3cr3t","password":1}',
+        '{"headers":{"cookie":"S3cr3t"},"headers":null}',
+        '{"headers":{"a":{"headers":{"cookie":"S3cr3t"}}}}',
+        '{"headers":{"headers":["S3cr3t"]}}',
+        '{"pass\\u0077ord":"S3cr3t","pass\\u0077ord":2}',
+        '{"passwor\\u0064":"S3cr3t"}',
+        '{"k\u212aey":"S3cr3t","to\u212aen":"S3cr3t"}'.replace("k\u212aey", "to\u212aEN"),
+        '{"to\\u212aen":"S3cr3t"}',
+        '{"stra\u00dfe":"S3cr3t", "STRA\u1e9eE":"S3cr3t"}',
+        '{"a/b":"S3cr3t"}',
+        '{"a\\/b":"S3cr3t"}',
+    ],
+)
+def test_no_way_to_write_a_member_passes_the_rules(text):
+    rules = redactor(headers=["cookie"], keys=["password", "token", "stra\u00dfe", "a/b"])
+
+    assert "S3cr3t" not in rules.redact(make_record(data=text)).data
+    assert "S3cr3t" not in rules.redact_raw("moesif", "acme", text)
+
+
+def test_an_event_with_too_many_secrets_to_mask_is_withheld():
+    password = '"password":"S3cr3t"'
+    data = '{"p\\u0061ssword":0,"a":[' + ",".join([f"{{{password}}}"] * 30_000) + "]}"
+    record = redactor(keys=["password"]).redact(make_record(data=data, subject="S3cr3t"))
+
+    assert (WITHHELD, MASK, MASK) == (json.loads(record.data), record.type, record.subject)
+
+
+def test_a_large_secret_masks_type_and_subject():
+    data = json.dumps({"password": ["x" * 100_000, "GET"]})
+    record = redactor(keys=["password"]).redact(make_record(data=data, subject="GET"))
+
+    assert ({"password": MASK}, MASK, MASK) == (
+        json.loads(record.data),
+        record.type,
+        record.subject,
+    )
+
+
+def test_a_problem_does_not_tell_what_is_in_a_masked_member():
+    rules = redactor(headers=["cookie"], keys=["string-properties"])
+    told = [
+        rules.redact_problem("moesif", "acme", Problem(path, "Wrong.")).path
+        for path in ("string-properties.S3cr3t[3]", "[7].String-Properties.a", "request.time", "")
+    ]
+
+    assert ["string-properties.", "[7].String-Properties.", "request.time", ""] == told
 
 
 def test_a_tenant_has_its_own_rules_in_addition_to_the_default_ones():
@@ -171,11 +242,22 @@ def test_rejected_text_that_is_not_json_is_withheld_if_there_are_rules():
     assert text == redactor(other=Rules.of([], ["a"])).redact_raw("moesif", "acme", text)
 
 
-names = st.sampled_from(["password", "Password", "headers", "a", "b"])
-documents = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4),
+NAMES = st.sampled_from(
+    ["password", "Password", "passwor\u0064", "headers", "cookie", "a", "b", "\u212a"]
 )
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+)
+MEMBERS = st.recursive(
+    LEAVES.map(json.dumps) | st.sampled_from(['"x"', '"\\"password\\":"', '"\\\\"', '"\\u0061"']),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda many: f"[{', '.join(many)}]")
+        | st.lists(st.tuples(NAMES, inner), max_size=4).map(
+            lambda many: f"{{{', '.join(f'{json.dumps(name)} :{one}' for name, one in many)}}}"
+        )
+    ),
+)
+documents = MEMBERS.map(json.loads)
 
 
 @given(documents)
@@ -186,3 +268,28 @@ def test_masking_removes_secret_values_and_nothing_else(document):
         return [expected(one) for one in node] if isinstance(node, list) else node
 
     assert expected(document) == masked(redactor(keys=["password"]), document)
+
+
+def _pairs(pairs):
+    return tuple(pairs)
+
+
+@given(MEMBERS, st.booleans())
+def test_no_secret_is_left_however_often_a_member_is_repeated(text, decoded):
+    rules = redactor(headers=["cookie"], keys=["password"])
+    data = f'{{"p\\u0061":0,"d":{text}}}' if decoded else text
+    kept = rules.redact(make_record(data=data)).data
+
+    def check(node, in_headers=False):
+        if not isinstance(node, tuple):
+            return
+        for name, value in node:
+            lowered = name.lower()
+            if lowered == "password" or (in_headers and lowered == "cookie"):
+                assert value == MASK
+            elif lowered == "headers":
+                assert value is None or value == MASK or isinstance(value, tuple)
+            for one in value if isinstance(value, list) else [value]:
+                check(one, in_headers=lowered == "headers")
+
+    check(json.loads(kept, object_pairs_hook=_pairs))
