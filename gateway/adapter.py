@@ -102,18 +102,31 @@ class Rejected(msgspec.Struct, frozen=True):
 MAX_REJECTED = 10_000
 """Different rejected elements of one request that go to quarantine; more are only counted."""
 
+MAX_EVENT = 1 << 20
+"""Bytes that one event may have where the configuration does not say otherwise."""
+
 
 class ParseResult(msgspec.Struct):
-    """The records of a request, or of a part of its batch, and the elements that are invalid.
+    """The records of a request, as far as it is read, and the elements that are invalid.
 
     `rejected` holds each text once; `repeated` counts those left out. A batch may
-    be millions of bytes of nothing else.
+    be millions of bytes of nothing else. `explained` counts those whose problems were
+    looked for. `batch` tells whether the request may hold any number of events, and
+    `max_event` how many bytes each of them may have.
     """
 
     records: list[EventRecord]
     rejected: list[Rejected]
     repeated: int = 0
     texts: set[bytes] = msgspec.field(default_factory=set)
+    explained: int = 0
+    batch: bool = True
+    max_event: int = MAX_EVENT
+
+    @property
+    def elements(self) -> int:
+        """How many elements of the request are read."""
+        return len(self.records) + len(self.rejected) + self.repeated
 
     @property
     def rejections(self) -> int:
@@ -127,13 +140,6 @@ class ParseResult(msgspec.Struct):
             self.rejected.append(one)
         else:
             self.repeated += 1
-
-    def join(self, later: "ParseResult") -> None:
-        """Add a later part of the same batch."""
-        self.records += later.records
-        self.repeated += later.repeated
-        for one in later.rejected:
-            self.reject(one)
 
 
 class Reply(msgspec.Struct, frozen=True, eq=False):
@@ -156,11 +162,12 @@ class Ingest(msgspec.Struct, Generic[TenantT], frozen=True):
         paths: templates such as ``/a/{b}``; a parameter is a whole segment. No two
             addresses of the gateway may match the same path.
         max_body: the limit of a body in bytes, inflated.
-        split: cuts a body into the text of its events; raises `schemas.Unreadable`.
-        read: turns some of these texts into records. The first of them stood at
-            the given position, which is None where the body is one event and not a
-            batch. A batch is read in parts, so that a large one never holds the
-            loop for long. Raises `schemas.Unreadable` only for a body of one event.
+        split: cuts a body into the text of its events, in parts that take a few
+            milliseconds each; raises `schemas.Unreadable`.
+        read: turns the next of these texts into records, or rejects them. It stops
+            after a few milliseconds, so that a large batch never holds the loop for
+            long; `ParseResult.elements` tells where it goes on. Raises
+            `schemas.Unreadable` only for a body of one event.
         batch: whether a body may hold any number of events.
         media_types: whether a Content-Type is supported; None supports every one.
         wants_queue: whether to answer from the spool, before the store has the
@@ -171,8 +178,8 @@ class Ingest(msgspec.Struct, Generic[TenantT], frozen=True):
     paths: Sequence[str]
     methods: Sequence[str]
     max_body: int
-    split: Callable[[Inbound[TenantT]], Sequence[bytes]]
-    read: Callable[[Inbound[TenantT], Sequence[bytes], int | None], ParseResult]
+    split: Callable[[Inbound[TenantT]], Iterable[list[bytes]]]
+    read: Callable[[Inbound[TenantT], Sequence[bytes], ParseResult], None]
     batch: bool
     media_types: Callable[[str], bool] | None = None
     wants_queue: Callable[[Inbound[TenantT]], bool] | None = None

@@ -75,7 +75,5 @@ class Keyring:
         if known is None:
             # A header may contain bytes that are not UTF-8, which no answer could repeat.
             shown = secret.encode("utf-8", "backslashreplace").decode()
-            raise Refusal(
-                Reason.CREDENTIAL_UNKNOWN, subject=shown, digest=digest.hex()[:_SHOWN]
-            )
+            raise Refusal(Reason.CREDENTIAL_UNKNOWN, subject=shown, digest=digest.hex()[:_SHOWN])
         return known

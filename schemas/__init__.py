@@ -6,8 +6,9 @@ This package describes what documents look like, not what they mean. It does not
 
 from marshmallow import Schema
 
+from schemas.arrays import TooMany
 from schemas.base import Invalid, Lenient, Problem, Strict, dump, load
-from schemas.jsontext import TooMany, Unreadable
+from schemas.jsontext import Unreadable
 
 __all__ = [
     "Invalid",

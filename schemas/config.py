@@ -150,6 +150,11 @@ class Ingest(Table):
         "refuses its request. accept: as quarantine, with success even if no event is valid.",
         default="quarantine",
     )
+    max_event: int = option(
+        Count(1),
+        "Largest event in bytes; then 413, or quarantine if it is one of a batch.",
+        default=1_048_576,
+    )
     max_waiting_events: int = option(
         Count(1), "Events that may wait for the disk; then 503.", default=20_000
     )

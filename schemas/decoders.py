@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 
 from schemas import jsontext
-from schemas.base import Lenient, load
+from schemas.base import Invalid, Lenient, Problem, load
 from schemas.derivation import Derived, derive
 
 T = TypeVar("T")
@@ -50,8 +50,10 @@ class Decoder(Generic[T]):
 
         Raises:
             Unreadable: not JSON, or nested too deeply.
-            Invalid: the schema finds faults.
+            Invalid: the schema finds faults, or there are too many values to check.
         """
+        if jsontext.values_exceed(raw, jsontext.MAX_VALUES):
+            raise Invalid((Problem("", jsontext.TOO_MANY_VALUES),))
         odd: list[str] = []
 
         def constant(name: str) -> float:

@@ -16,7 +16,7 @@ import msgspec
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing
 
 from schemas.base import Lenient, is_set, key_of_field
-from schemas.fields import Properties, Shape
+from schemas.fields import MAX_CHECKED, Properties, Shape
 from schemas.limits import limited
 
 Test: TypeAlias = Callable[[Any], bool]  # Any: a struct made at import, or any JSON value
@@ -202,6 +202,14 @@ def _loads(field: fields.Field[Any]) -> Test:
 
 def _each(accepts: Test) -> Test:
     def test(section: Mapping[str, Any]) -> bool:
+        count = len(section)
+        if count > MAX_CHECKED:
+            return False
+        for given in section.values():
+            if isinstance(given, list):
+                count += len(given)
+        if count > MAX_CHECKED:
+            return False
         for given in section.values():
             for one in given if isinstance(given, list) else (given,):
                 if one is not None and not accepts(one):

@@ -7,7 +7,7 @@ the class adds.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -198,10 +198,25 @@ def _none_for_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
-class Properties(fields.Field[Any]):  # Any: a mapping or None
-    """A table of properties: each name has one value, or an array of values, of one type."""
+MAX_FAULTS = 100
+"""Faults of a table that are told; the last one counts the values that were not checked."""
 
-    default_error_messages = {"invalid": "Not an object of properties."}
+MAX_CHECKED = 10_000
+"""Values of a table that are checked one by one; to check one takes a microsecond."""
+
+
+class Properties(fields.Field[Any]):  # Any: a mapping or None
+    """A table of properties: each name has one value, or an array of values, of one type.
+
+    It has at most `MAX_CHECKED` values where they are not plainly right. The check stops
+    after `MAX_FAULTS`.
+    """
+
+    default_error_messages = {
+        "invalid": "Not an object of properties.",
+        "many": "More than {limit} values.",
+        "unchecked": "{faults} faults so far; {rest} more values are not checked.",
+    }
 
     def __init__(self, values: fields.Field[Any], **kwargs: Any) -> None:  # Any: options
         super().__init__(load_default=None, allow_none=True, **kwargs)
@@ -210,17 +225,50 @@ class Properties(fields.Field[Any]):  # Any: a mapping or None
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         if not isinstance(value, Mapping):
             raise self.make_error("invalid")
+        count = sum(len(one) if isinstance(one, list) else 1 for one in value.values())
+        if count > MAX_CHECKED:
+            raise self.make_error("many", limit=MAX_CHECKED)
         problems: dict[str, Any] = {}
-        for name, given in value.items():
-            for at, one in enumerate(given) if isinstance(given, list) else ((None, given),):
-                try:
-                    self.values.deserialize(one)
-                except ValidationError as error:
-                    where = problems.setdefault(name, {})
-                    where["_schema" if at is None else at] = error.messages
+        faults = 0
+        for done, (name, at, one) in enumerate(_single_values(value)):
+            if faults == MAX_FAULTS - 1:
+                error = self.make_error("unchecked", faults=faults, rest=count - done)
+                problems["_schema"] = error.messages
+                break
+            try:
+                self.values.deserialize(one)
+            except ValidationError as error:
+                faults += 1
+                where = problems.setdefault(name, {})
+                where["_schema" if at is None else at] = error.messages
         if problems:
             raise ValidationError(problems)
         return value
+
+
+def _single_values(section: Mapping[str, Any]) -> Iterator[tuple[str, int | None, Any]]:
+    """Each value of a section with its name and, in an array, its place."""
+    for name, given in section.items():
+        if isinstance(given, list):
+            for at, one in enumerate(given):
+                yield name, at, one
+        else:
+            yield name, None, given
+
+
+class Several(fields.List[Any]):  # Any: elements of whichever field
+    """An array of at most *most* elements, none by default."""
+
+    default_error_messages = {"many": "More than {limit} elements."}
+
+    def __init__(self, of: fields.Field[Any], *, most: int, **kwargs: Any) -> None:  # Any: options
+        super().__init__(of, load_default=list, **kwargs)
+        self.most = most
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, list) and len(value) > self.most:
+            raise self.make_error("many", limit=self.most)
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class Whole(fields.Integer):

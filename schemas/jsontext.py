@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -16,26 +17,19 @@ import msgspec
 MAX_DEPTH = 64
 """Levels of arrays and objects that one event may have."""
 
-MAX_ELEMENTS = 250_000
-"""Elements that one batch may have; 12 MiB of the smallest valid events are fewer."""
+MAX_VALUES = 20_000
+"""Values that one document may have where it takes more than the fast decoder to read it."""
 
-_USUAL_BYTES_A_COMMA = 8
+TOO_MANY_VALUES = f"More than {MAX_VALUES} values, and not plainly valid."
 
-_SLICES = msgspec.json.Decoder(list[msgspec.Raw])
-# An unterminated string is one token. Otherwise each quote in it would start a new search.
-_MARKS = r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]'
-_TOKENS = re.compile(_MARKS.encode(), re.DOTALL)
-_TOKENS_OF_TEXT = re.compile(_MARKS, re.DOTALL)
+_BRACKETS = bytes.maketrans(b"{}[]", b"\x01\xff\x01\xff")
+_STEPS_AT_ONCE = 1 << 14
+_OTHERS = bytes(set(range(256)) - set(b"{}[]"))
 # An exponent of two digits or 300 digits in a row: no smaller number overflows a double.
 _HUGE = re.compile(rb"[:,\[\s]-?(?:[0-9]{300}|[0-9]++(?:\.[0-9]++)?[eE]\+?[0-9]{2})")
 _ONE_DIGIT = bytes.maketrans(b"123456789E", b"000000000e")
 _LONG = b"0" * 300
-_SPACE = re.compile(r"[ \t\n\r]*")
 _BOM = b"\xef\xbb\xbf"
-
-
-class TooMany(ValueError):
-    """A batch has too many elements; the argument is a sentence for the client."""
 
 
 class Unreadable(ValueError):
@@ -60,95 +54,6 @@ def require_utf8(body: bytes, *, bom: bool = False) -> bytes:
     if not body or body.isspace():
         raise Unreadable("The body is empty.")
     return body
-
-
-def split_array(body: bytes) -> list[bytes]:
-    """Split a JSON array in UTF-8 into the unchanged text of its elements.
-
-    Strict JSON has a fast path. Lone surrogates in escapes, which JSON allows, and bare
-    ``NaN`` or infinities, which it does not, take a slower path. `loads` decides later
-    whether an element may contain them.
-
-    Raises:
-        Unreadable: the text is not JSON, or not an array.
-        TooMany: the array has more than `MAX_ELEMENTS`.
-    """
-    # An element takes a hundred bytes of memory or more, but may have only one byte of text.
-    # So if commas are frequent, the scanner below counts elements and stops at the limit.
-    if len(body) < 2 * MAX_ELEMENTS or body.count(b",") * _USUAL_BYTES_A_COMMA < len(body):
-        try:
-            found = [bytes(raw) for raw in _SLICES.decode(body)]
-        except (msgspec.MsgspecError, RecursionError):
-            found = _split_by_scanning(body)
-    else:
-        found = _split_by_scanning(body)
-    if len(found) > MAX_ELEMENTS:
-        raise TooMany(f"Limit: {MAX_ELEMENTS} elements.")
-    return found
-
-
-def _split_by_scanning(body: bytes) -> list[bytes]:
-    text = body.decode()
-    # Skip numbers without converting them: `loads` decides about very long ones.
-    scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
-
-    def skip(at: int) -> int:
-        match = _SPACE.match(text, at)
-        assert match is not None
-        return match.end()
-
-    found: list[bytes] = []
-    at = skip(0)
-    if text[at : at + 1] != "[":
-        raise Unreadable(_why_not_array(text))
-    at = skip(at + 1)
-    if text[at : at + 1] == "]":
-        return _at_end(text, skip(at + 1), found)
-    while len(found) <= MAX_ELEMENTS:
-        end = _scan(scan, text, at)
-        found.append(text[at:end].encode())
-        at = skip(end)
-        mark = text[at : at + 1]
-        if mark == "]":
-            return _at_end(text, skip(at + 1), found)
-        if mark != ",":
-            raise Unreadable(f"Not JSON: expected ',' or ']' at character {at}.")
-        at = skip(at + 1)
-    return found
-
-
-def _at_end(text: str, at: int, found: list[bytes]) -> list[bytes]:
-    if at != len(text):
-        raise Unreadable(f"Not JSON: more text after the array, at character {at}.")
-    return found
-
-
-def _why_not_array(text: str) -> str:
-    loads(text.encode(), constants=str, max_depth=None)
-    return "Expected a JSON array."
-
-
-def _scan(scan: Callable[[str, int], tuple[Any, int]], text: str, at: int) -> int:
-    try:
-        return scan(text, at)[1]
-    except RecursionError:
-        return _skip_element(text, at)
-    except ValueError as error:
-        raise Unreadable(_sentence(error)) from None
-
-
-def _skip_element(text: str, at: int) -> int:
-    """Find the end of an element that is nested too deeply to decode, by counting brackets."""
-    depth = 0
-    for token in _TOKENS_OF_TEXT.finditer(text, at):
-        mark = token.group()
-        if mark in ("{", "["):
-            depth += 1
-        elif mark in ("}", "]"):
-            depth -= 1
-            if depth == 0:
-                return token.end()
-    raise Unreadable("Not JSON: an array or object is not closed.")
 
 
 def loads(
@@ -189,6 +94,10 @@ def loads(
         raise Unreadable(_sentence(error)) from None
 
 
+# A problem goes where the value itself may be masked: it does not repeat the value.
+_TOO_LARGE = "A number is too large for a double."
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number.")
 
@@ -196,7 +105,7 @@ def _no_constant(name: str) -> Any:
 def _finite(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
-        raise ValueError(f"The number {digits[:40]} is too large.")
+        raise ValueError(_TOO_LARGE)
     return number
 
 
@@ -211,7 +120,7 @@ def _integer(digits: str) -> int | float:
 def _finite_integer(digits: str) -> int:
     number = _integer(digits)
     if isinstance(number, float):
-        raise ValueError(f"The number {digits[:40]} is too large.")
+        raise ValueError(_TOO_LARGE)
     return number
 
 
@@ -244,20 +153,44 @@ def dumps(document: object) -> str:
         raise Unreadable("Nested too deeply.") from None
 
 
+def values_exceed(text: bytes, limit: int) -> bool:
+    """Return whether JSON text has *limit* commas and opening brackets, strings aside.
+
+    A value follows each of them, except where an array or object is empty.
+    """
+    # Most events are shorter, or have fewer of them, those within strings included.
+    if len(text) < limit or text.count(b",") + text.count(b"{") + text.count(b"[") < limit:
+        return False
+    text = _without_escapes(text)
+    # A member of an object has two strings at most.
+    if text.count(b'"') > 4 * limit:
+        return True
+    outside = _outside_strings(text)
+    return outside.count(b",") + outside.count(b"{") + outside.count(b"[") >= limit
+
+
+def _without_escapes(text: bytes) -> bytes:
+    """The text without escapes of quotes, so that each quote begins or ends a string."""
+    return text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text
+
+
+def _outside_strings(text: bytes) -> bytes:
+    return b"".join(text.split(b'"')[::2])
+
+
 def depth_exceeds(text: bytes, levels: int = MAX_DEPTH) -> bool:
     """Return whether JSON text has more than *levels* nested arrays and objects."""
     # Counting brackets is very cheap, and is enough for nearly all events.
     if text.count(b"{") + text.count(b"[") <= levels:
         return False
+    steps = _outside_strings(_without_escapes(text)).translate(_BRACKETS, _OTHERS)
     depth = 0
-    for token in _TOKENS.finditer(text):
-        mark = token.group()
-        if mark in (b"{", b"["):
-            depth += 1
-            if depth > levels:
-                return True
-        elif mark in (b"}", b"]"):
-            depth -= 1
+    for at in range(0, len(steps), _STEPS_AT_ONCE):
+        some = memoryview(steps)[at : at + _STEPS_AT_ONCE].cast("b")
+        depths = list(accumulate(some, initial=depth))
+        if max(depths) > levels:
+            return True
+        depth = depths[-1]
     return False
 
 

@@ -18,6 +18,7 @@ from schemas.fields import (
     Properties,
     Real,
     RequiredText,
+    Several,
     Text,
     Timestamp,
     Whole,
@@ -63,15 +64,15 @@ class AgentCapability(Lenient):
     """What one agent of a controller can do."""
 
     id = RequiredText()
-    trigger_types = fields.List(fields.String(), load_default=list, data_key="trigger-types")
+    trigger_types = Several(fields.String(), most=100, data_key="trigger-types")
 
 
 class Capabilities(Lenient):
     """The body of ``PUT /capabilities/{controller-id}``, as agents 0.3.x send it."""
 
     id = RequiredText()
-    agent_capabilities = fields.List(
-        fields.Nested(AgentCapability), load_default=list, data_key="agent-capabilities"
+    agent_capabilities = Several(
+        fields.Nested(AgentCapability), most=1_000, data_key="agent-capabilities"
     )
 
 

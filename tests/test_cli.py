@@ -96,7 +96,6 @@ def test_check_shows_no_value_that_is_kept_elsewhere(folder):
 
     assert 78 == done.exit_code
     assert "S3cr3t" not in done.stdout + done.stderr
-    assert "moesif.applications[1].tenant: Duplicate '${env:TENANT}'." in done.stderr
     assert "There is no tenant '${env:TENANT}' in [[device.tenants]]." in done.stderr
 
 

@@ -69,7 +69,7 @@ class TinyAdapter(Adapter[Options, Credential, Tenant]):
                 ("/tiny/{meter}",),
                 ("POST",),
                 self._options.max_body,
-                lambda inbound: [jsontext.require_utf8(inbound.body)],
+                lambda inbound: [[jsontext.require_utf8(inbound.body)]],
                 self._read,
                 batch=False,
             )
@@ -86,9 +86,7 @@ class TinyAdapter(Adapter[Options, Credential, Tenant]):
     def admit(self, head: Head, credential: Credential) -> Tenant:
         return Tenant(credential.tenants[0])
 
-    def _read(
-        self, inbound: Inbound[Tenant], raws: Sequence[bytes], start: int | None
-    ) -> ParseResult:
+    def _read(self, inbound: Inbound[Tenant], raws: Sequence[bytes], result: ParseResult) -> None:
         def record(reading: Any, text: str) -> EventRecord:
             tenant, meter = inbound.tenant.name, inbound.head.params["meter"]
             return EventRecord(
@@ -106,7 +104,7 @@ class TinyAdapter(Adapter[Options, Credential, Tenant]):
                 sender=inbound.sender,
             )
 
-        return read_batch(READING, raws, start, record)
+        read_batch(READING, raws, result, record)
 
     def accepted(self, inbound: Inbound[Tenant], receipt: Receipt) -> Reply:
         return Reply(208 if receipt.outcomes[0] is Outcome.DUPLICATE else 200, b'"thanks"')

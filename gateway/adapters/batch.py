@@ -1,5 +1,6 @@
 """Reads the events of a request, one or many, for every adapter; and HTTP's part of a refusal."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -22,37 +23,74 @@ class Reads(Protocol[ReadT_co]):
         """The event and its text to keep; raises `schemas.Invalid` or `schemas.Unreadable`."""
 
 
+SLICE = 200
+"""Events that are read before others get their turn: a millisecond or two where all is usual."""
+
+MAX_EXPLAINED = 1_000
+"""Invalid elements of one request whose problems are looked for."""
+
+NOT_EXPLAINED = f"Not explained: {MAX_EXPLAINED} elements before it are invalid."
+
+_SECONDS = 0.005
+_LARGE = 2048
+
+
 def read_batch(
     events: Reads[EventT],
     raws: Sequence[bytes],
-    start: int | None,
+    result: ParseResult,
     record: Callable[[EventT, str], EventRecord],
-) -> ParseResult:
-    """Read texts in UTF-8 into records; the first one stood at *start*, as for `Ingest.read`.
+) -> None:
+    """Read the next of some texts in UTF-8 into *result*, as `Ingest.read` does.
 
     *record* makes a record of an event and its text, and may raise `schemas.Invalid`.
 
     Raises:
-        Unreadable: *start* is None and the text is not JSON.
+        Unreadable: the request is no batch and the text is not JSON.
     """
-    result = ParseResult([], [])
     decode, keep = events.decode, result.records.append
-    for position, raw in enumerate(raws, start=start or 0):
+    first = result.elements
+    until = time.perf_counter() + _SECONDS
+    for position, raw in enumerate(raws[first : first + SLICE], start=first):
         try:
-            event = decode(raw)
+            slow = len(raw) > _LARGE
+            event = None if slow and len(raw) > result.max_event else decode(raw)
             if event is not None:
                 keep(record(event, raw.decode()))
             else:
-                event, text = events.explain(raw)
-                keep(record(event, text))
-        except Invalid as error:
-            where = None if start is None else position
-            result.reject(Rejected(where, error.problems, raw))
-        except Unreadable as error:
-            if start is None:
-                raise
-            result.reject(Rejected(position, [Problem("", str(error))], raw))
-    return result
+                slow = True
+                if not _known_to_be_invalid(position, raw, result):
+                    keep(record(*events.explain(raw)))
+        except (Invalid, Unreadable) as error:
+            _reject(position, raw, result, error)
+        if slow and time.perf_counter() > until:
+            return
+
+
+def _known_to_be_invalid(position: int, raw: bytes, result: ParseResult) -> bool:
+    """Reject an element whose problems are not looked for, and return whether that was so."""
+    if len(raw) > result.max_event:
+        problem = Problem("", f"Larger than {result.max_event} bytes.")
+    elif raw in result.texts:
+        result.repeated += 1
+        return True
+    elif result.explained < MAX_EXPLAINED:
+        return False
+    else:
+        problem = Problem("", NOT_EXPLAINED)
+    result.reject(Rejected(position if result.batch else None, [problem], raw))
+    return True
+
+
+def _reject(position: int, raw: bytes, result: ParseResult, error: Invalid | Unreadable) -> None:
+    if isinstance(error, Invalid):
+        problems: Sequence[Problem] = error.problems
+    elif result.batch:
+        problems = [Problem("", str(error))]
+    else:
+        raise error
+    result.explained += 1
+    result.reject(Rejected(position if result.batch else None, problems, raw))
 
 
 STATUS: Mapping[Reason, int] = {

@@ -97,7 +97,7 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
                 (PATH,),
                 ("POST",),
                 self._options.max_body,
-                lambda inbound: [jsontext.require_utf8(inbound.body)],
+                lambda inbound: [[jsontext.require_utf8(inbound.body)]],
                 self._read,
                 batch=False,
                 media_types=_is_json,
@@ -167,10 +167,8 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
             return True
         return _prefers_async(inbound.head)
 
-    def _read(
-        self, inbound: Inbound[Admitted], raws: Sequence[bytes], start: int | None
-    ) -> ParseResult:
-        return read_batch(self._events, raws, start, partial(self._record, inbound))
+    def _read(self, inbound: Inbound[Admitted], raws: Sequence[bytes], result: ParseResult) -> None:
+        read_batch(self._events, raws, result, partial(self._record, inbound))
 
     def _record(self, inbound: Inbound[Admitted], event: Event, text: str) -> EventRecord:
         self._check_time(event, inbound.received_at)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from schemas import Unreadable, device, jsontext
 from schemas.decoders import Decoder
+from schemas.jsontext import MAX_VALUES, values_exceed
 
 
 class Event(Protocol):
@@ -21,6 +22,7 @@ class Event(Protocol):
 EVENT = Decoder[Event](device.Event(), finite=True)
 # A member's name may be written with escapes of its letters.
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
+_WITHHELD = b'"[withheld: too many values to find the App Key among them]"'
 _APP_KEY = re.compile(rb"""(["']?appKey["']?\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}]+)""")
 
 
@@ -31,13 +33,18 @@ class Events:
         self._options = options
 
     def decode(self, raw: bytes) -> Event | None:
-        return None if _may_hold_key(raw) else EVENT.decode(raw)
+        # Whatever `data` holds is decoded, too.
+        if _may_hold_key(raw) or values_exceed(raw, MAX_VALUES):
+            return None
+        return EVENT.decode(raw)
 
     def explain(self, raw: bytes) -> tuple[Event, str]:
         return EVENT.explain(self._normalized(raw))
 
     def _normalized(self, raw: bytes) -> bytes:
         """The document with `appKey` and a missing description as the options have them."""
+        if values_exceed(raw, MAX_VALUES):
+            return raw
         document = jsontext.loads(raw, finite=True)
         if not isinstance(document, dict):
             return raw
@@ -62,6 +69,8 @@ def without_key(raw: bytes) -> bytes:
     """
     if not _may_hold_key(raw):
         return raw
+    if values_exceed(raw, MAX_VALUES):
+        return _WITHHELD
     try:
         document = jsontext.loads(raw, constants=float)
     except Unreadable:

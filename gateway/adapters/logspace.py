@@ -26,6 +26,7 @@ from gateway.adapters.logspace_orders import FILES, Orders
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, keys_of, new_ids
 from schemas import jsontext, logspace
+from schemas.arrays import split_array
 from schemas.decoders import Decoder
 from schemas.table import Table
 
@@ -114,13 +115,11 @@ class LogspaceAdapter(Adapter[logspace.Options, Credential, Tenant], HasFolders)
     def on_invalid(self, default: str) -> str:
         return self._options.on_invalid or default
 
-    def _split(self, inbound: Inbound[Tenant]) -> Sequence[bytes]:
-        return jsontext.split_array(jsontext.require_utf8(inbound.body, bom=True))
+    def _split(self, inbound: Inbound[Tenant]) -> Iterable[list[bytes]]:
+        return split_array(jsontext.require_utf8(inbound.body, bom=True))
 
-    def _read(
-        self, inbound: Inbound[Tenant], raws: Sequence[bytes], start: int | None
-    ) -> ParseResult:
-        return read_batch(EVENT, raws, start, self._recorder(inbound))
+    def _read(self, inbound: Inbound[Tenant], raws: Sequence[bytes], result: ParseResult) -> None:
+        read_batch(EVENT, raws, result, self._recorder(inbound))
 
     def _recorder(self, inbound: Inbound[Tenant]) -> Callable[[Event, str], EventRecord]:
         """What makes records of a request's events and their texts."""

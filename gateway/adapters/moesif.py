@@ -28,6 +28,7 @@ from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, key_of, keys_of, new_ids
 from gateway.store import Documents
 from schemas import jsontext, moesif
+from schemas.arrays import split_array
 from schemas.table import Table
 
 APPLICATION_ID = "X-Moesif-Application-Id"
@@ -97,15 +98,14 @@ class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
     def _pair(
         self, path: str, event_type: EventType[EventT]
     ) -> tuple[Ingest[Tenant], Ingest[Tenant]]:
-        def single(inbound: Inbound[Tenant]) -> Sequence[bytes]:
-            return [jsontext.require_utf8(inbound.body)]
+        def single(inbound: Inbound[Tenant]) -> Iterable[list[bytes]]:
+            return [[jsontext.require_utf8(inbound.body)]]
 
-        def batch(inbound: Inbound[Tenant]) -> Sequence[bytes]:
-            return jsontext.split_array(jsontext.require_utf8(inbound.body))
+        def batch(inbound: Inbound[Tenant]) -> Iterable[list[bytes]]:
+            return split_array(jsontext.require_utf8(inbound.body))
 
-        def read(inbound: Inbound[Tenant], raws: Sequence[bytes], start: int | None) -> ParseResult:
-            record = self._recorder(event_type, inbound)
-            return read_batch(event_type.decoder, raws, start, record)
+        def read(inbound: Inbound[Tenant], raws: Sequence[bytes], result: ParseResult) -> None:
+            read_batch(event_type.decoder, raws, result, self._recorder(event_type, inbound))
 
         limit = self._options.max_body
         return (

@@ -8,6 +8,7 @@ import itertools
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import structlog
 
@@ -23,6 +24,12 @@ from gateway.stores.spool import Spool
 from schemas import Problem
 
 log = structlog.get_logger()
+
+ItemT = TypeVar("ItemT")
+DoneT = TypeVar("DoneT")
+
+_TURN = 0.005
+"""Seconds for which a request works on its events before others have their turn."""
 
 _MAX_REPORTED_PROBLEMS = 100
 """How many problems an answer lists; the quarantined record has more."""
@@ -104,10 +111,11 @@ class Intake:
             return Receipt(await self._make_durable(reading.records, queue))
         if rejected and on_invalid == "refuse":
             raise _invalid(rejected)
-        records = [self._redactor.redact(record) for record in reading.records]
-        quarantined = [
-            quarantine.of_event(dialect, inbound, one, self._redactor) for one in rejected
-        ]
+        redactor = self._redactor
+        records = await in_turns(redactor.redact, reading.records)
+        quarantined = await in_turns(
+            lambda one: quarantine.of_event(dialect, inbound, one, redactor), rejected
+        )
         outcomes = await self._make_durable([*records, *quarantined], queue)
         if rejected and not records and on_invalid != "accept":
             raise _invalid(rejected)
@@ -120,6 +128,10 @@ class Intake:
         await self._make_durable(
             [quarantine.of_body(dialect, inbound, problem, self._redactor)], False
         )
+
+    def without_secrets(self, dialect: str, tenant: str, problem: Problem) -> Problem:
+        """The problem as the log may show it."""
+        return self._redactor.redact_problem(dialect, tenant, problem)
 
     async def probe(self) -> str:
         """Return if an event could be made durable now; say why the store cannot, if so.
@@ -165,10 +177,13 @@ class Intake:
     async def _store_or_queue(
         self, records: Sequence[EventRecord], queue: bool
     ) -> Sequence[Outcome]:
-        held = self._spool.known({record.identity for record in records})
+        identities = await in_turns(lambda record: record.identity, records)
+        held = self._spool.known(set(identities))
         # A store that cannot be written can often still be read.
         if queue or self._availability.unavailable:
             held |= await self._known_to_store(records)
+        if not held:
+            return await self._keep(records, queue)
         fresh = [record for record in records if record.identity not in held]
         kept = iter(await self._keep(fresh, queue))
         return [Outcome.DUPLICATE if record.identity in held else next(kept) for record in records]
@@ -215,6 +230,18 @@ class Intake:
             raise Refusal(
                 Reason.UNAVAILABLE, "Neither the store nor the spool can be written."
             ) from None
+
+
+async def in_turns(work: Callable[[ItemT], DoneT], items: Sequence[ItemT]) -> list[DoneT]:
+    """Do *work* on all *items*; others have their turn every few milliseconds."""
+    done: list[DoneT] = []
+    until = time.perf_counter() + _TURN
+    for item in items:
+        done.append(work(item))
+        if time.perf_counter() > until:
+            await asyncio.sleep(0)
+            until = time.perf_counter() + _TURN
+    return done
 
 
 def _invalid(rejected: Sequence[Rejected]) -> Refusal:

@@ -38,7 +38,7 @@ _KEPT = "SELECT id, key FROM event WHERE seq > ?"
 _WARM_RETRY = 1.0
 """Seconds after which the filters are filled on, when the file could not be read."""
 _LARGEST_GROUP = 300_000
-"""More records than one transaction holds: the largest batch has 250,000 elements."""
+"""More records than one transaction holds: the largest batch has 100,000 elements."""
 
 
 class SqliteStore:

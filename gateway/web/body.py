@@ -16,7 +16,10 @@ from gateway.errors import Reason, Refusal
 
 _CHUNK = 1 << 16
 _INLINE_INFLATE_LIMIT = 1 << 14
-"""Compressed bytes that are decompressed on the event loop, in a few milliseconds at most."""
+"""Compressed bytes that are decompressed on the event loop."""
+
+_INLINE_INFLATED = 1 << 20
+"""Bytes that may come out of them there, in a few milliseconds at most."""
 
 Inflate = Callable[[bytes, int], bytes]
 
@@ -51,7 +54,11 @@ async def read_body(request: BaseRequest, limit: int, timeout: float) -> bytes:
     if inflate is None:
         return raw
     if len(raw) <= _INLINE_INFLATE_LIMIT:
-        return inflate(raw, limit)
+        try:
+            return inflate(raw, min(limit, _INLINE_INFLATED))
+        except Refusal as refusal:
+            if refusal.reason is not Reason.BODY_TOO_LARGE or limit <= _INLINE_INFLATED:
+                raise
     # Decompression releases the GIL, so the event loop continues meanwhile.
     return await asyncio.to_thread(inflate, raw, limit)
 

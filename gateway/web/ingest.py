@@ -37,9 +37,6 @@ from schemas import Problem, TooMany, Unreadable
 
 log = structlog.get_logger()
 
-_SLICE = 200
-"""Events of a batch that are read before others get their turn: a millisecond or two."""
-
 _start = int.from_bytes(os.urandom(6), "big") << 16
 _next_request_number = itertools.count(_start).__next__
 
@@ -85,6 +82,7 @@ class IngestHandler:
         documents: Documents,
         metrics: Metrics,
         on_invalid: str,
+        max_event: int,
         body_timeout: float,
     ) -> None:
         self._routes = Routes(adapters)
@@ -93,6 +91,7 @@ class IngestHandler:
         self._documents = documents
         self._metrics = metrics
         self._on_invalid = on_invalid
+        self._max_event = max_event
         self._log = RequestLog()
         self._body_timeout = body_timeout
         self.closing = False
@@ -130,7 +129,7 @@ class IngestHandler:
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:
-            log.exception("request_failed", request_id=context.id, path=path[:200])
+            log.exception("request_failed", request_id=context.id, path=_shown(path))
             reply = self._refuse(context, Refusal(Reason.INTERNAL))
         self._log_request(request, context, reply)
         return reply, _headers(context)
@@ -147,12 +146,13 @@ class IngestHandler:
         if isinstance(endpoint, Document):
             return await self._document(request, context, adapter, endpoint)
         tenant = self._admit(context, adapter)
-        check_length(request, endpoint.max_body)
+        limit = endpoint.max_body if endpoint.batch else min(endpoint.max_body, self._max_event)
+        check_length(request, limit)
         if endpoint.media_types and not endpoint.media_types(
             request.headers.get("Content-Type", "")
         ):
             raise Refusal(Reason.MEDIA_TYPE_UNSUPPORTED)
-        body = await read_body(request, endpoint.max_body, self._body_timeout)
+        body = await read_body(request, limit, self._body_timeout)
         context.size = len(body)
         sender = sender_of(context.credential, request.headers.get("User-Agent", ""))
         inbound = Inbound(context.head, tenant, body, clock(), request.remote or "", sender)
@@ -188,7 +188,7 @@ class IngestHandler:
         try:
             return await endpoint.answer(inbound, self._documents)
         except StoreError as error:
-            log.warning("document_unavailable", error=str(error), path=context.head.path[:200])
+            log.warning("document_unavailable", error=str(error), path=_shown(context.head.path))
             raise Refusal(Reason.UNAVAILABLE) from None
 
     async def _ingest(
@@ -196,10 +196,7 @@ class IngestHandler:
     ) -> Receipt:
         on_invalid = adapter.on_invalid(self._on_invalid)
         try:
-            raws = endpoint.split(inbound)
-            reading = endpoint.read(inbound, raws[:_SLICE], 0 if endpoint.batch else None)
-            if len(raws) > _SLICE:
-                await _read_rest(endpoint, inbound, raws, reading)
+            reading = await self._read(endpoint, inbound)
         except TooMany as error:
             raise Refusal(Reason.BODY_TOO_LARGE, str(error)) from None
         except Unreadable as error:
@@ -225,6 +222,21 @@ class IngestHandler:
                 self._metrics.quarantined(adapter.dialect, inbound.tenant.name, count)
             raise
 
+    async def _read(self, endpoint: Ingest[Any], inbound: Inbound[Any]) -> ParseResult:
+        """Read a body, a few milliseconds at a time: between two slices others have their turn."""
+        raws: list[bytes] = []
+        for number, part in enumerate(endpoint.split(inbound)):
+            if number:
+                await asyncio.sleep(0)
+            raws += part
+        reading = ParseResult([], [], batch=endpoint.batch, max_event=self._max_event)
+        if raws:
+            endpoint.read(inbound, raws, reading)
+            while reading.elements < len(raws):
+                await asyncio.sleep(0)
+                endpoint.read(inbound, raws, reading)
+        return reading
+
     def _refuse(self, context: RequestContext, refusal: Refusal) -> Reply:
         context.refusal = refusal
         if (
@@ -244,8 +256,8 @@ class IngestHandler:
     def _log_request(self, request: BaseRequest, context: RequestContext, reply: Reply) -> None:
         line: dict[str, Any] = {
             "request_id": context.id,
-            "method": request.method,
-            "path": context.head.path[:200],
+            "method": request.method[:20],
+            "path": _shown(context.head.path),
             "status": reply.status,
             "client": request.remote,
             "bytes": context.size,
@@ -266,11 +278,24 @@ class IngestHandler:
             return
         line["reason"] = refusal.reason.value
         line["retryable"] = refusal.reason.retryable
+        line["agent"] = _shown(request.headers.get("User-Agent", ""))
+        if refusal.digest:
+            line["credential_sha256"] = refusal.digest
         if refusal.problems:
-            first = refusal.problems[0]
-            line["problem"] = f"{first.path}: {first.message}"[:200]
+            first = self._intake.without_secrets(
+                line.get("dialect", ""), line.get("tenant", ""), refusal.problems[0]
+            )
+            line["problem"] = _shown(f"{first.path}: {first.message}")
         level = logging.WARNING if reply.status >= 500 else logging.INFO
         self._log.write(level, "request_refused", line)
+
+
+def _shown(text: str) -> str:
+    """What the log shows of a client's text: printable, and not too much of it."""
+    text = text[:200]
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 _OUTCOME_NAMES = {outcome: outcome.value for outcome in Outcome}
@@ -292,15 +317,6 @@ def _masked_body(endpoint: Ingest[Any], inbound: Inbound[Any]) -> Inbound[Any]:
     if endpoint.masked is None:
         return inbound
     return msgspec.structs.replace(inbound, body=endpoint.masked(inbound.body))
-
-
-async def _read_rest(
-    endpoint: Ingest[Any], inbound: Inbound[Any], raws: Sequence[bytes], reading: ParseResult
-) -> None:
-    """Read the rest of a large batch into *reading*, letting others have their turn."""
-    for at in range(_SLICE, len(raws), _SLICE):
-        await asyncio.sleep(0)
-        reading.join(endpoint.read(inbound, raws[at : at + _SLICE], at))
 
 
 def _headers(context: RequestContext) -> dict[str, str]:

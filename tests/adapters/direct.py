@@ -104,7 +104,11 @@ class Direct:
 
 def _read(endpoint: Ingest[Any], inbound: Inbound[Any]) -> ParseResult:
     try:
-        return endpoint.read(inbound, endpoint.split(inbound), 0 if endpoint.batch else None)
+        raws = [raw for part in endpoint.split(inbound) for raw in part]
+        result = ParseResult([], [], batch=endpoint.batch)
+        while result.elements < len(raws):
+            endpoint.read(inbound, raws, result)
+        return result
     except Unreadable as error:
         raise Refusal(Reason.NOT_JSON, problems=[Problem("", str(error))]) from None
 

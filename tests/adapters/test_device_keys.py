@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.adapter import Head, Inbound
+from gateway.adapter import Head, Inbound, ParseResult
 from gateway.adapters.device import Admitted, DeviceAdapter
 from schemas import device
 
@@ -23,6 +23,8 @@ def test_the_key_of_an_event_never_changes(conflict, key):
     [endpoint] = DeviceAdapter(device.Options(conflict=conflict)).endpoints
     head = Head("POST", "/", {}, lambda _: None, lambda _: ())
     inbound = Inbound(head, Admitted("acme", "dev", new=False), EVENT, 0, "127.0.0.1")
-    [record] = endpoint.read(inbound, [EVENT], None).records
+    result = ParseResult([], [], batch=False)
+    endpoint.read(inbound, [EVENT], result)
+    [record] = result.records
 
     assert key == record.key.hex()

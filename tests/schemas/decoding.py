@@ -7,6 +7,7 @@ import pkgutil
 import msgspec
 
 import gateway
+from gateway.adapter import ParseResult
 from gateway.adapters.batch import read_batch
 from schemas import Invalid, Unreadable, jsontext
 from schemas.decoders import Decoder
@@ -29,7 +30,8 @@ def every_decoder():
 
 def read(decoder, raw):
     """The document and its text, by the loop that adapters use."""
-    result = read_batch(decoder, [raw], None, lambda document, text: (document, text))
+    result = ParseResult([], [], batch=False)
+    read_batch(decoder, [raw], result, lambda document, text: (document, text))
     for rejected in result.rejected:
         raise Invalid(tuple(rejected.problems))
     [read] = result.records

@@ -3,13 +3,20 @@
 import json
 import math
 from functools import reduce
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas import TooMany, Unreadable, jsontext
+from schemas import arrays as arrays_of
 from schemas.jsontext import MAX_DEPTH
+
+
+def split_array(body: bytes) -> list[bytes]:
+    return [one for part in arrays_of.split_array(body) for one in part]
+
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 SURROGATES = st.text(st.characters(categories=["Cs"]), max_size=1)
@@ -46,14 +53,44 @@ def _has_surrogates(value) -> bool:
 def test_splitting_an_array_gives_its_elements(text):
     body = text.encode()
 
-    assert json.loads(body) == [json.loads(one) for one in jsontext.split_array(body)]
+    assert json.loads(body) == [json.loads(one) for one in split_array(body)]
+
+
+@given(arrays(), st.integers(1, 60), st.integers(1, 9))
+@example('["a\\\\",{"b":[1,",]"]}, "\\"" ]', 1, 1)
+def test_the_elements_do_not_depend_on_the_parts(text, part, block):
+    expected = split_array(text.encode())
+    with patch.multiple(arrays_of, PART=part, _BLOCK=block):
+        assert expected == [one.strip() for one in split_array(text.encode())]
+
+
+@given(st.lists(VALUES, min_size=1, max_size=6), st.sampled_from(["", ",", "[", "x"]))
+def test_whatever_follows_the_last_part_of_a_large_array_is_an_error(values, tail):
+    body = json.dumps(values * 5).encode()
+    with patch.multiple(arrays_of, PART=len(body) // 3, _BLOCK=7), pytest.raises(Unreadable):
+        split_array(body[:-1] + tail.encode())
+
+
+@pytest.mark.parametrize("last", [b"]", b"]x", b",]", b"", b"]]"])
+def test_a_large_batch_is_split_in_parts(last):
+    events = [json.dumps({"id": f"{at}", "a": [{"n": 1}, {"n": 2}]}) for at in range(60_000)]
+    body = f"[{', '.join(events)}".encode() + last
+    assert len(body) > 2 * arrays_of.PART
+    parts = arrays_of.split_array(body)
+    if last == b"]":
+        found = list(parts)
+        assert len(found) < 6
+        assert events == [one.decode() for part in found for one in part]
+    else:
+        with pytest.raises(Unreadable):
+            list(parts)
 
 
 @given(arrays())
 def test_each_element_keeps_its_exact_text(text):
     body = text.encode()
     at = 0
-    for one in jsontext.split_array(body):
+    for one in split_array(body):
         assert one == one.strip(b" \t\r\n")
         at = body.index(one, at) + len(one)
 
@@ -67,14 +104,14 @@ def test_a_damaged_array_is_split_only_if_it_is_json(text, data):
         expected = json.loads(body.decode())
     except ValueError:
         with pytest.raises(Unreadable):
-            jsontext.split_array(body)
+            split_array(body)
         return
     if isinstance(expected, list):
         # As text: a mutation may have made a NaN, which equals nothing.
-        assert repr(expected) == repr([json.loads(one) for one in jsontext.split_array(body)])
+        assert repr(expected) == repr([json.loads(one) for one in split_array(body)])
     else:
         with pytest.raises(Unreadable):
-            jsontext.split_array(body)
+            split_array(body)
 
 
 @given(st.binary() | st.text().map(str.encode))
@@ -102,7 +139,7 @@ def test_any_bytes_are_loaded_or_raise_unreadable(body):
     ],
 )
 def test_nan_and_lone_surrogates_are_split_unchanged(body, expected):
-    assert expected == jsontext.split_array(body)
+    assert expected == split_array(body)
 
 
 @pytest.mark.parametrize(
@@ -139,14 +176,14 @@ def test_nan_and_lone_surrogates_are_split_unchanged(body, expected):
 )
 def test_a_body_that_is_not_an_array_cannot_be_split(body):
     with pytest.raises(Unreadable):
-        jsontext.split_array(body)
+        split_array(body)
 
 
 @pytest.mark.parametrize("levels", [65, 990, 1500, 5000, 100_000])
 def test_an_element_nested_too_deeply_does_not_affect_the_others(levels):
     deep = b'{"a]":' * levels + b'"}"' + b"}" * levels
 
-    assert [b"1", deep, b"2"] == jsontext.split_array(b"[1, " + deep + b" ,2]")
+    assert [b"1", deep, b"2"] == split_array(b"[1, " + deep + b" ,2]")
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
@@ -342,9 +379,9 @@ def test_the_limit_of_depth_counts_no_neighbours():
 
 @pytest.mark.parametrize("element", [b"1", b"NaN", b'{"a":[1,2,3,4,5,6]}'])
 def test_an_array_with_too_many_elements_is_refused(monkeypatch, element):
-    monkeypatch.setattr(jsontext, "MAX_ELEMENTS", 100)
+    monkeypatch.setattr(arrays_of, "MAX_ELEMENTS", 100)
     most = b"[" + b",".join([element] * 100) + b"]"
 
-    assert [element] * 100 == jsontext.split_array(most)
+    assert [element] * 100 == split_array(most)
     with pytest.raises(TooMany, match="100"):
-        jsontext.split_array(most[:-1] + b"," + element + b"]")
+        split_array(most[:-1] + b"," + element + b"]")
