@@ -34,7 +34,7 @@ simulate: $(VENV)/dev
 	SIMULATE_SEEDS=$(SEEDS) SIMULATE_FIRST=$(FIRST) $(BIN)/pytest -q -n 2 tests/simulator -k every_history
 
 # A search for the request that holds the event loop longest: make worst MINUTES=10
-MINUTES ?= 5
+worst: MINUTES ?= 5
 worst: $(VENV)/dev
 	WORST_SECONDS=$$(( $(MINUTES) * 60 )) $(BIN)/pytest -q -s -m slow tests/worst
 
@@ -46,7 +46,7 @@ check: $(VENV)/dev
 	$(BIN)/pytest -q tests/test_any.py tests/test_imports.py tests/test_public_names.py
 
 # A gateway under load and every fault at once, and a report: make soak MINUTES=15
-MINUTES ?= 2
+soak: MINUTES ?= 2
 soak: $(VENV)/dev
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
