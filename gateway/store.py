@@ -66,13 +66,15 @@ class RetentionPolicy(msgspec.Struct, frozen=True):
 
 
 class Expired(msgspec.Struct, frozen=True):
-    """What a step deleted. `more` says that another step has work now.
+    """What a step deleted, and for how many seconds it kept others from writing.
 
-    `pressing` says that the store is larger than it may be.
+    `more` says that another step has work now, `pressing` that the store is larger than it
+    may be.
     """
 
     by_age: int = 0
     by_size: int = 0
+    seconds: float = 0
     more: bool = False
     pressing: bool = False
 

@@ -2,12 +2,17 @@
 
 For each age there is a cursor that moves once over the events, in their order: what lies
 behind it is deleted or has another age. A cursor rests until the next event is old enough.
+
+A step has few statements: after each one the thread has to win Python's lock back from a
+busy event loop.
 """
 
 import sqlite3
 import time
 from collections.abc import Callable
 from functools import partial
+from threading import Lock
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,13 +21,13 @@ from gateway.store import Expired, RetentionPolicy
 from gateway.stores.database import in_transaction
 from gateway.stores.keyexpiry import KeyExpiry
 from gateway.stores.keys import KeyIndex
-from gateway.stores.removal import Marks, Range, Removed, remove
+from gateway.stores.removal import Marks, Range, remove
+
+LONGEST = 0.05
+"""Seconds after which a step is to be interrupted, to be made again with fewer rows."""
 
 _SECONDS = 0.004
-"""What a step may take; the number of its rows follows from that."""
-
-_LONGEST = 0.05
-"""Seconds after which a step is given up, to be made again with fewer rows."""
+"""What a step may take of the processor; the number of its rows follows from that."""
 
 _ROWS = 32, 4096
 """The rows of a step: those of the first one, and the most."""
@@ -30,14 +35,18 @@ _ROWS = 32, 4096
 _FULL = 0.97
 """The share of the bound that is kept: the file grows to its largest size and never shrinks."""
 
-_WATCHED = 1000
-"""Instructions of SQLite between two looks at the clock."""
-
 _FOREVER = 1 << 62
 _SECOND = 1_000_000
 
 _STREAMS = "SELECT id, dialect, tenant, kind FROM stream"
-_NEWEST_STREAM = "SELECT coalesce(max(id), 0) FROM stream"
+_STATE = """
+SELECT (page_count - freelist_count) * page_size,
+    (SELECT coalesce(max(id), 0) FROM stream),
+    (SELECT min(seq) FROM event),
+    (SELECT max(seq) FROM event),
+    (SELECT coalesce(min(seq), 1 << 62) FROM quarantine)
+FROM pragma_page_count, pragma_freelist_count, pragma_page_size
+"""
 # The last row of a step, and the first one that is not old enough. What seems to come from the
 # future was received while the clock was wrong: it is passed over until the next start.
 _AHEAD = """
@@ -46,7 +55,16 @@ SELECT count(*), max(seq), min(CASE WHEN received_at > :limit AND received_at <=
 FROM (SELECT seq, received_at, stream FROM event WHERE seq > :after ORDER BY seq LIMIT :rows)
 """
 _RECEIVED = "SELECT received_at FROM event WHERE seq = ?"
-_SPAN = "SELECT min(seq), max(seq) FROM event"
+
+
+class _State(NamedTuple):
+    """The bytes in use, and the ends of some tables."""
+
+    used: int
+    newest_stream: int
+    first: int | None
+    last: int | None
+    first_rejected: int
 
 
 class _Cursor:
@@ -64,7 +82,7 @@ class _Cursor:
 
 
 class Expiry:
-    """Makes the steps. Everything happens on the thread of the database's connection."""
+    """Makes the steps. All but `interrupt` happens on the thread of the database's connection."""
 
     def __init__(self, policy: RetentionPolicy, keys: KeyIndex) -> None:
         self.policy = policy
@@ -75,6 +93,17 @@ class Expiry:
         self._trimmed_to = 0
         self._newest_stream = -1
         self._rows = _ROWS[0]
+        self._lock = Lock()
+        self._deleting: sqlite3.Connection | None = None
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Give the step up, from another thread, if it deletes several rows."""
+        # Only within the lock is it sure that no other statement is hit.
+        with self._lock:
+            if self._deleting is not None:
+                self._interrupted = True
+                self._deleting.interrupt()
 
     def step(self, db: sqlite3.Connection, now: int, attempted: int) -> Expired:
         """Do some of what is to be done at *now*. The last append began after *attempted*.
@@ -82,21 +111,31 @@ class Expiry:
         Raises:
             StoreError, sqlite3.Error: nothing was deleted, or that is unknown.
         """
-        self._sort_streams(db)
-        over = self._excess(db)
-        pressing = self.policy.max_bytes is not None and over > (1 - _FULL) * self.policy.max_bytes
-        marks = Marks(self.keys.sealed_to, attempted)
-        for cursor in self._cursors:
-            if cursor.due <= now:
-                events = self._bounded(db, partial(self._pass, db, cursor, now, marks))
-                return Expired(by_age=events, more=True, pressing=pressing)
-        if over > 0 and (events := self._bounded(db, partial(self._trim, db, over, now, marks))):
-            return Expired(by_size=events, more=True, pressing=pressing)
-        return Expired(more=self._key_expiry.step(db), pressing=False)
+        started = time.thread_time()
+        state = _State(*db.execute(_STATE).fetchall()[0])
+        self._sort_streams(db, state.newest_stream)
+        bound = self.policy.max_bytes
+        over = 0 if bound is None else state.used - int(bound * _FULL)
+        by_age = by_size = 0
+        more = True
+        marks = Marks(self.keys.sealed_to, attempted, state.first_rejected, state.last or 0)
+        cursor = next((one for one in self._cursors if one.due <= now), None)
+        if cursor is not None:
+            by_age = self._bounded(db, partial(self._pass, db, cursor, now, marks))
+        elif over > 0 and state.first is not None:
+            by_size = self._bounded(db, partial(self._trim, db, over, now, state, marks))
+        else:
+            more = self._key_expiry.step(db)
+        return Expired(
+            by_age=by_age,
+            by_size=by_size,
+            seconds=time.thread_time() - started,
+            more=more,
+            pressing=bound is not None and state.used > bound and by_age + by_size > 0,
+        )
 
-    def _sort_streams(self, db: sqlite3.Connection) -> None:
+    def _sort_streams(self, db: sqlite3.Connection, newest: int) -> None:
         """Give each stream to the cursor of its age, whenever there are new ones."""
-        [(newest,)] = db.execute(_NEWEST_STREAM)
         if newest == self._newest_stream:
             return
         by_age: dict[int | None, list[int]] = {}
@@ -116,7 +155,7 @@ class Expiry:
         """Move a cursor on, and delete what it passes and is old enough."""
         limit = now - cursor.max_age
         ahead = {"limit": limit, "now": now, "streams": cursor.streams, "after": cursor.after}
-        [(rows, last, stop)] = db.execute(_AHEAD, {**ahead, "rows": self._rows})
+        [(rows, last, stop)] = db.execute(_AHEAD, {**ahead, "rows": self._rows}).fetchall()
         to = cursor.after if last is None else last if stop is None else stop - 1
         events = self._remove(db, Range(cursor.after, to, limit, cursor.streams), marks, "age", now)
         if events:
@@ -124,59 +163,50 @@ class Expiry:
             cursor.deleted_to = to
         cursor.after = to
         if stop is not None:
-            [(received_at,)] = db.execute(_RECEIVED, (stop,))
+            [(received_at,)] = db.execute(_RECEIVED, (stop,)).fetchall()
             cursor.due = received_at + cursor.max_age
         elif rows < self._rows:
             cursor.due = now + min(cursor.max_age, _SECOND)
         return events
 
-    def _excess(self, db: sqlite3.Connection) -> int:
-        """How many bytes are in use beyond those that are kept."""
-        if self.policy.max_bytes is None:
-            return 0
-        pages, free, size = (
-            int(db.execute(f"PRAGMA {what}").fetchone()[0])
-            for what in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages - free) * size - self.policy.max_bytes * _FULL)
-
-    def _trim(self, db: sqlite3.Connection, over: int, now: int, marks: Marks) -> int:
+    def _trim(
+        self, db: sqlite3.Connection, over: int, now: int, state: _State, marks: Marks
+    ) -> int:
         """Delete the oldest events, as many as may have *over* bytes, but not too many at once."""
-        [(first, last)] = db.execute(_SPAN)
-        if first is None:
-            return 0
-        share = over / (over + _FULL * (self.policy.max_bytes or 0))
-        rows = max(1, min(self._rows, int(share * (last - first + 1))))
-        [(_, to, _)] = db.execute(
-            _AHEAD, {"limit": _FOREVER, "now": now, "streams": None, "after": 0, "rows": rows}
-        )
-        events = self._remove(db, Range(0, to, _FOREVER, None), marks, "size", now)
+        events = (state.last or 0) - (state.first or 0) + 1
+        rows = max(1, min(self._rows, events * over // state.used))
+        ahead = {"limit": _FOREVER, "now": now, "streams": None, "after": 0, "rows": rows}
+        [(_, to, _)] = db.execute(_AHEAD, ahead).fetchall()
+        deleted = self._remove(db, Range(0, to, _FOREVER, None), marks, "size", now)
         self._key_expiry.passed(db, self._trimmed_to, to)
         self._trimmed_to = to
-        return events
+        return deleted
 
     def _remove(
         self, db: sqlite3.Connection, which: Range, marks: Marks, cause: str, now: int
     ) -> int:
         if which.to <= which.after:
             return 0
-        removed: Removed = in_transaction(db, lambda: remove(db, which, marks, cause, now))
+        removed = in_transaction(db, lambda: remove(db, which, marks, cause, now))
         self.removed += removed.attempted
         return removed.events
 
     def _bounded(self, db: sqlite3.Connection, work: Callable[[], int]) -> int:
         """Do *work*, which deletes events, and choose how many rows the next step has."""
-        started = time.perf_counter()
-        longest = _LONGEST if self._rows > 1 else float("inf")
-        db.set_progress_handler(lambda: time.perf_counter() > started + longest, _WATCHED)
+        started = time.thread_time()
+        with self._lock:
+            self._interrupted = False
+            self._deleting = db if self._rows > 1 else None
         try:
             return work()
         except (StoreError, sqlite3.OperationalError):
-            if time.perf_counter() <= started + longest:
+            if not self._interrupted:
                 raise
             # Rows were much larger than those of the last step.
+            self._rows = max(1, self._rows // 8)
             return 0
         finally:
-            db.set_progress_handler(None, _WATCHED)
-            share = _SECONDS / max(time.perf_counter() - started, _SECONDS / 2)
+            with self._lock:
+                self._deleting = None
+            share = _SECONDS / max(time.thread_time() - started, _SECONDS / 2)
             self._rows = max(1, min(_ROWS[1], round(self._rows * share)))

@@ -40,10 +40,15 @@ class Range(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """Where the runs of keys end, and where the last append began."""
+    """The sequences where runs of keys end, the last append and the quarantine begin, and the last.
+
+    They tell which statements can be spared.
+    """
 
     sealed: int
     attempted: int
+    first_rejected: int
+    last: int
 
 
 class Removed(NamedTuple):
@@ -61,8 +66,10 @@ def remove(db: sqlite3.Connection, which: Range, marks: Marks, cause: str, now: 
     attempted = db.execute(_IDS, values).fetchall() if which.to > marks.attempted else []
     events = db.execute(_DELETE, values).rowcount
     if events:
-        db.execute(_FORGET, values)
-        db.execute(_TRIM, (which.to,))
+        if which.to >= marks.first_rejected:
+            db.execute(_FORGET, values)
+        if which.to >= marks.last:
+            db.execute(_TRIM, (which.to,))
         record = {"cause": cause, "day": _DAY, "now": now, "events": events, "to": which.to}
         db.execute(_RECORD, record)
     return Removed(events, attempted)

@@ -20,7 +20,7 @@ from gateway.stores.database import (
     in_transaction,
     open_database,
 )
-from gateway.stores.expiry import Expiry
+from gateway.stores.expiry import LONGEST, Expiry
 from gateway.stores.keys import KeyIndex
 from gateway.stores.lookup import Lookup
 from gateway.stores.reader import SqliteReader
@@ -197,7 +197,15 @@ class SqliteStore:
         return await self._reader.names(dialect, prefix)
 
     async def expire(self, policy: RetentionPolicy, now: int) -> Expired:
-        return await self._database.relax(lambda db: self._expire(db, policy, now))
+        alarm = asyncio.get_running_loop().call_later(LONGEST, self._interrupt_expiry)
+        try:
+            return await self._database.relax(lambda db: self._expire(db, policy, now))
+        finally:
+            alarm.cancel()
+
+    def _interrupt_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.interrupt()
 
     def _expire(self, db: sqlite3.Connection, policy: RetentionPolicy, now: int) -> Expired:
         self._check_alone()
