@@ -57,6 +57,12 @@ def peak_memory(pid: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
 
+def resident_memory(pid: int) -> float:
+    """The memory that a process uses now, in MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
+
+
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A new folder on the disk of the checkout, deleted afterwards."""

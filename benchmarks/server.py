@@ -93,11 +93,11 @@ class Server:
 
 
 @contextmanager
-def running_gateway(folder: Path, checkout: Checkout) -> Iterator[Server]:
-    """The gateway of *checkout* with its store in *folder*, while it runs."""
+def running_gateway(folder: Path, checkout: Checkout, options: str = "") -> Iterator[Server]:
+    """The gateway of *checkout* with its store in *folder*, while it runs; *options* are TOML."""
     addresses = [f"127.0.0.1:{port}" for port in _free_ports(2)]
     config, log = folder / "config.toml", folder / "gateway.log"
-    config.write_text(_CONFIG % tuple(addresses))
+    config.write_text(_CONFIG % tuple(addresses) + options)
     command = on_server_core([*checkout.command, "--config", str(config)])
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, cwd=folder, stderr=stderr, env=_clean())
