@@ -78,6 +78,11 @@ class Refusal(Exception):
         self.digest = digest
 
 
+def without_content(message: str) -> str:
+    """A message of SQLite without the text that it quotes if it cannot decode it."""
+    return message.partition(" with text ")[0]
+
+
 class StoreError(Exception):
     """A store could not do what was asked. Trying again may help.
 
@@ -86,7 +91,7 @@ class StoreError(Exception):
     """
 
     def __init__(self, message: str, *, nothing_kept: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(without_content(message))
         self.nothing_kept = nothing_kept
 
 

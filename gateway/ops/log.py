@@ -14,6 +14,8 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from gateway.errors import without_content
+
 _QUIET_SECONDS = 60.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -156,7 +158,8 @@ _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 def _trace(exception: object) -> object:
     event: EventDict = {"exc_info": exception}
-    return structlog.processors.format_exc_info(None, "", event).get("exception", "")
+    text = structlog.processors.format_exc_info(None, "", event).get("exception", "")
+    return without_content(str(text))
 
 
 class _Forward(logging.Handler):
