@@ -11,7 +11,7 @@ OLDEST := $(VENV)-oldest
 CONFIG ?= config.example.toml
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve test test-all test-oldest simulate soak worst check bench clean
+.PHONY: serve test test-all test-oldest simulate soak worst fuzz check bench clean
 
 serve: $(VENV)/run
 	$(BIN)/gateway serve --config $(CONFIG)
@@ -37,6 +37,11 @@ simulate: $(VENV)/dev
 worst: MINUTES ?= 5
 worst: $(VENV)/dev
 	WORST_SECONDS=$$(( $(MINUTES) * 60 )) $(BIN)/pytest -q -s -m slow tests/worst
+
+# Rubbish for a while, after which the gateway has to be as before: make fuzz MINUTES=15
+fuzz: MINUTES ?= 5
+fuzz: $(VENV)/dev
+	FUZZ_SECONDS=$$(( $(MINUTES) * 60 )) $(BIN)/pytest -q -s -m slow tests/fuzz
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .
