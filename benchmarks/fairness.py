@@ -5,94 +5,54 @@ the same run, the median and the longest latency of one client that asks for
 ``GET /health/probe``, beside 0, 1, 5 and 20 connections that pipeline it.
 """
 
-import asyncio
-import statistics
-import sys
-import tempfile
+import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from benchmarks import gateway
 from benchmarks.floors import bare_server
-from benchmarks.machine import ROOT
-from benchmarks.server import checkout, running_gateway
+from benchmarks.gateway import Server
+from benchmarks.load import Figures, Load, drive
+from benchmarks.machine import on_client_core, scratch
 
-_REQUEST = b"GET /health/probe HTTP/1.1\r\nHost: fairness\r\n\r\n"
-_IN_FLIGHT = 500
-_GREEDY = (0, 1, 5, 20)
+_PROBE = Load("/health/probe", {}, "", connections=1, method="GET")
 
-
-class _Pipeliner(asyncio.Protocol):
-    """Keeps requests in flight, for ever: as bytes come back, as many requests follow."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
-        transport.write(_REQUEST * _IN_FLIGHT)
-
-    def data_received(self, data: bytes) -> None:
-        self._transport.write(_REQUEST * data.count(b"HTTP/1.1 "))
+# Whenever all its requests are answered, a connection sends as many again.
+_SCRIPT = f"""
+function init() many = string.rep({_PROBE.request().decode()!r}, 500) end
+function request() return many end
+"""
 
 
-async def _pipeline(host: str, port: int, connections: int) -> None:
-    loop = asyncio.get_running_loop()
-    for _ in range(connections):
-        await loop.create_connection(_Pipeliner, host, port)
-    print("ready", flush=True)
-    await asyncio.Event().wait()
+def _measure(server: Server, connections: int, folder: Path) -> Figures:
+    if not connections:
+        return drive(_PROBE, server.url, server.pid, 3, folder)
+    script = folder / "pipeline.lua"
+    script.write_text(_SCRIPT)
+    wrk = ["wrk", "-t", "1", "-c", str(connections), "-d", "60s", "-s", str(script), server.url]
+    with subprocess.Popen(on_client_core(wrk), stdout=subprocess.DEVNULL) as greedy:
+        try:
+            time.sleep(0.5)
+            return drive(_PROBE, server.url, server.pid, 3, folder)
+        finally:
+            greedy.kill()
 
 
-async def _latencies(host: str, port: int, seconds: float) -> list[float]:
-    """Milliseconds of each request of one client that asks again as soon as it is answered."""
-    reader, writer = await asyncio.open_connection(host, port)
-    found: list[float] = []
-    end = time.perf_counter() + seconds
-    while (began := time.perf_counter()) < end:
-        writer.write(_REQUEST)
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-        await reader.readexactly(int(length or 0))
-        found.append((time.perf_counter() - began) * 1000)
-    writer.close()
-    return found
-
-
-async def _measure(url: str, connections: int, seconds: float) -> list[float]:
-    host, port = urlsplit(url).hostname or "", urlsplit(url).port or 0
-    greedy = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.fairness", host, str(port), str(connections)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert greedy.stdout is not None
-        await greedy.stdout.readline()
-        await asyncio.sleep(0.3)
-        return await _latencies(host, port, seconds)
-    finally:
-        greedy.kill()
-        await greedy.wait()
-
-
-def main(seconds: float = 3.0) -> None:
+def main() -> None:
     """Print one line for each number of connections that pipeline."""
-    here = checkout(ROOT, Path(sys.executable))
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ours = stack.enter_context(running_gateway(folder, here)).url
-        bare = stack.enter_context(bare_server()).url
+        folder = stack.enter_context(scratch())
+        ours = stack.enter_context(gateway.running(folder, gateway.this_checkout()))
+        bare = stack.enter_context(bare_server())
         print("pipelining  gateway median/max ms  bare aiohttp median/max ms  ratio of medians")
-        for connections in _GREEDY:
-            sides = [asyncio.run(_measure(url, connections, seconds)) for url in (ours, bare)]
-            gateway, aiohttp = ((statistics.median(one), max(one)) for one in sides)
+        for connections in (0, 1, 5, 20):
+            one, other = (_measure(server, connections, folder) for server in (ours, bare))
             print(
-                f"{connections:10}  {gateway[0]:14.2f} / {gateway[1]:6.1f}"
-                f"  {aiohttp[0]:19.2f} / {aiohttp[1]:6.1f}  {gateway[0] / aiohttp[0]:16.2f}"
+                f"{connections:10}  {one.p50:14.2f} / {one.worst:6.1f}"
+                f"  {other.p50:19.2f} / {other.worst:6.1f}  {one.p50 / other.p50:16.2f}"
             )
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        asyncio.run(_pipeline(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
-    else:
-        main()
+    main()

@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -134,22 +134,12 @@ def drive(load: Load, url: str, pid: int, seconds: float, folder: Path) -> Figur
     wrk = ["wrk", "-t", "1", "-c", str(load.connections), "-d", f"{ceil(seconds) + 1}s"]
     command = on_client_core([*wrk, "--timeout", "20s", "-s", str(script), url])
     before, client_before = cpu_seconds(pid), _children_seconds()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-        except BaseException:
-            process.kill()
-            raise
-        output, _ = process.communicate(timeout=60)
+    output = _run(command, seconds)
     used, client_used = cpu_seconds(pid) - before, _children_seconds() - client_before
-    for line in output.splitlines():
-        if line.startswith("BENCH "):
-            told = json.loads(line.removeprefix("BENCH "))
-            break
-    else:
-        raise RuntimeError(f"wrk ended with {process.returncode} and no figures: {output[-2000:]}")
+    _, found, figures = output.partition("\nBENCH ")
+    if not found:
+        raise RuntimeError(f"wrk gave no figures: {output[-2000:]}")
+    told = json.loads(figures)
     took, events = told["us"] / 1e6, told["requests"] * load.events
     faults = [f"{told[what]} {what}" for what in ("refused", "broken", "timeouts") if told[what]]
     if not events:
@@ -166,6 +156,18 @@ def drive(load: Load, url: str, pid: int, seconds: float, folder: Path) -> Figur
         worst=told["max"] / 1e3,
         faults=tuple(faults),
     )
+
+
+def _run(command: Sequence[str], seconds: float) -> str:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+        except BaseException:
+            process.kill()
+            raise
+        return process.communicate(timeout=60)[0]
 
 
 def _children_seconds() -> float:

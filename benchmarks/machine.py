@@ -1,4 +1,4 @@
-"""The machine under the benchmark: its cores, its disk, its versions, its tools."""
+"""The machine under the benchmark: its cores, its disk, its clocks, its tools."""
 
 import os
 import platform
@@ -41,14 +41,11 @@ def on_server_core(command: Sequence[str]) -> list[str]:
     return [*command] if CORES is None else ["taskset", "-c", str(CORES[1]), *command]
 
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
 def cpu_seconds(pid: int) -> float:
     """User and system time that a process has used, all its threads together."""
     # The command's name, in brackets, may hold anything; fields are counted from its end.
     told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(told[11]) + int(told[12])) / _TICKS
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_memory(pid: int) -> float:
@@ -80,44 +77,28 @@ def check(bytes_needed: int) -> None:
     if sys.platform != "linux":
         raise Unfit("The benchmark reads /proc and needs Linux, e.g. in a container.")
     FOLDER.mkdir(exist_ok=True)
-    need_disk(FOLDER, bytes_needed)
+    if _filesystem() in ("tmpfs", "ramfs"):
+        raise Unfit(f"{FOLDER} is in memory, where an fsync costs nothing: check out on a disk.")
+    if (free := shutil.disk_usage(FOLDER).free) < bytes_needed:
+        raise Unfit(f"{FOLDER} has {free >> 20} MiB to spare; {bytes_needed >> 20} are needed.")
     if shutil.which("wrk") is None:
         raise Unfit("wrk, the load generator, is missing: apt-get install wrk.")
 
 
-def filesystem(path: Path) -> str:
-    """The type of the filesystem that holds *path*."""
-    command = ["findmnt", "--noheadings", "--output", "FSTYPE", "--target", str(path)]
-    return str(subprocess.check_output(command, text=True)).strip()
-
-
-def need_disk(path: Path, needed: int) -> None:
-    """Return if *path* is on a disk and has *needed* bytes to spare.
-
-    Raises:
-        Unfit: it is in memory, or too full.
-    """
-    if filesystem(path) in ("tmpfs", "ramfs"):
-        raise Unfit(f"{path} is in memory, where an fsync costs nothing: check out on a disk.")
-    free = shutil.disk_usage(path).free
-    if free < needed:
-        raise Unfit(f"{path} has {free >> 20} MiB to spare; {needed >> 20} are needed.")
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
+def _filesystem() -> str:
+    command = ["findmnt", "--noheadings", "--output", "FSTYPE", "--target", str(FOLDER)]
+    return subprocess.check_output(command, text=True).strip()
 
 
 def describe() -> str:
     """What a reader must know of this machine to compare its figures with others."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    names = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(": ")[2] for line in names if "model name" in line), "unknown")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     pinned = f"wrk on core {CORES[0]}, servers on core {CORES[1]}" if CORES else "nothing is pinned"
     load = "/".join(f"{value:.1f}" for value in os.getloadavg())
     return (
-        f"machine   {os.cpu_count()} cores, {_processor()}, {memory:.0f} GiB; {pinned}\n"
+        f"machine   {os.cpu_count()} cores, {model}, {memory} GiB; {pinned}\n"
         f"system    Linux {platform.release()}, SQLite {sqlite3.sqlite_version}, "
-        f"store on {filesystem(FOLDER)}; load before the run {load}"
+        f"store on {_filesystem()}; load before the run {load}"
     )

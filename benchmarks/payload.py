@@ -51,7 +51,7 @@ def moesif(*, camel: bool = False, numeric: bool = False, with_id: bool = True) 
     """A logged API call of EVENT_BYTES, in the form that SDKs send."""
     text = _MOESIF
     if camel:
-        text = re.sub(r'\w+(?=":)', lambda name: _camel(name[0]), text)
+        text = re.sub(r'(?<=[a-z])_([a-z])(?=\w*":)', lambda found: found[1].upper(), text)
     if numeric:
         text = text.replace('"my_user_id"', "1045761")
     if not with_id:
@@ -72,11 +72,6 @@ def logspace() -> str:
 def device() -> str:
     """A device's event of 320 bytes; the id is in its data, which is part of its key."""
     return _filled(_DEVICE, 320)
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(map(str.capitalize, rest))
 
 
 def _filled(text: str, size: int) -> str:

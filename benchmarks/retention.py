@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmarks.gateway import Checkout, Server, running, this_checkout
 from benchmarks.load import Figures, drive
 from benchmarks.machine import check, describe, resident_memory, scratch
 from benchmarks.rows import ROWS, Row
-from benchmarks.server import Checkout, Server, running_gateway, this_checkout
 from benchmarks.table import spread
 
 
@@ -57,7 +57,7 @@ def _turn(
         return drive(load, server.url, server.pid, seconds, folder)
 
     def bare() -> Figures:
-        with scratch() as other, running_gateway(other, checkout) as without:
+        with scratch() as other, running(other, checkout) as without:
             without.await_rest()
             return drive(load, without.url, without.pid, seconds, other)
 
@@ -108,7 +108,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(scratch())
         retention = f"retention.max_bytes = {bound}"
-        server = stack.enter_context(running_gateway(folder, checkout, retention))
+        server = stack.enter_context(running(folder, checkout, retention))
         while not _ask(folder, "SELECT sum(events) FROM prune"):
             drive(row.load(), server.url, server.pid, 5, folder)
         while len(turns) * options.seconds < options.minutes * 60:

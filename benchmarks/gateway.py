@@ -10,9 +10,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.load import REPEATED, Figures, Load, drive
 from benchmarks.machine import ROOT, Unfit, cpu_seconds, on_server_core
 
 APPLICATION = "acme-" + "0123456789" * 6
@@ -35,6 +36,9 @@ told = f"Python {platform.python_version()}, aiohttp {known['aiohttp']}, {loop}"
 print(json.dumps([gateway.__file__, told]))
 """
 
+# A checkout that is measured must not import another one's modules.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
@@ -52,7 +56,7 @@ def checkout(folder: Path, python: Path) -> Checkout:
     """
     try:
         asked = subprocess.run(
-            [python, "-c", _ASK], cwd="/", env=_clean(), capture_output=True, check=True
+            [python, "-c", _ASK], cwd="/", env=_ENVIRONMENT, capture_output=True, check=True
         )
         file, told = json.loads(asked.stdout)
     except (OSError, subprocess.CalledProcessError):
@@ -71,16 +75,11 @@ def this_checkout() -> Checkout:
     return checkout(ROOT, Path(sys.executable))
 
 
-def _clean() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-
-
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running gateway: its two addresses and its process id."""
+    """A running gateway: its address and its process id."""
 
     url: str
-    ops_url: str
     pid: int
 
     def await_rest(self) -> None:
@@ -93,14 +92,17 @@ class Server:
 
 
 @contextmanager
-def running_gateway(folder: Path, checkout: Checkout, options: str = "") -> Iterator[Server]:
+def running(folder: Path, checkout: Checkout, options: str = "") -> Iterator[Server]:
     """The gateway of *checkout* with its store in *folder*, while it runs; *options* are TOML."""
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(2)]
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
     config, log = folder / "config.toml", folder / "gateway.log"
     config.write_text(_CONFIG % tuple(addresses) + options)
     command = on_server_core([*checkout.command, "--config", str(config)])
     with log.open("wb") as stderr:
-        process = subprocess.Popen(command, cwd=folder, stderr=stderr, env=_clean())
+        process = subprocess.Popen(command, cwd=folder, stderr=stderr, env=_ENVIRONMENT)
     try:
         deadline = time.monotonic() + 60
         while not all(map(_answers, addresses)):
@@ -108,7 +110,7 @@ def running_gateway(folder: Path, checkout: Checkout, options: str = "") -> Iter
                 raise RuntimeError(f"The gateway did not start: {log.read_text()[-2000:]}")
             time.sleep(0.02)
         # taskset replaces itself by what it runs, so this is the gateway's own id.
-        yield Server(f"http://{addresses[0]}", f"http://{addresses[1]}", process.pid)
+        yield Server(f"http://{addresses[0]}", process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -116,14 +118,6 @@ def running_gateway(folder: Path, checkout: Checkout, options: str = "") -> Iter
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _answers(address: str) -> bool:
@@ -139,3 +133,22 @@ def stored(folder: Path) -> int:
         return 0
     with closing(sqlite3.connect(f"file:{folder / 'events.db'}?mode=ro", uri=True)) as db:
         return int(db.execute("SELECT count(*) FROM event").fetchone()[0])
+
+
+def measure(load: Load, folder: Path, seconds: float, checkout: Checkout) -> Figures:
+    """Start a gateway on the store in *folder*, drive it, stop it, count what it stored."""
+    before = stored(folder)
+    with running(folder, checkout) as server:
+        server.await_rest()
+        figures = drive(load, server.url, server.pid, seconds, folder)
+    return checked(figures, load, stored(folder) - before)
+
+
+def checked(figures: Figures, load: Load, kept: int) -> Figures:
+    """*figures* with a fault if the *kept* events are not those that were acknowledged."""
+    # Requests in flight at the end may be stored or not.
+    repeated = REPEATED if load.repeats else 0
+    least, in_flight = figures.requests * (load.events - repeated), load.connections * load.events
+    if least <= kept <= least + in_flight + repeated:
+        return figures
+    return replace(figures, faults=(*figures.faults, f"{kept:,} stored of {least:,}"))
