@@ -17,7 +17,7 @@ serve: $(VENV)/run
 	$(BIN)/gateway serve --config $(CONFIG)
 
 test: $(VENV)/dev
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 3 --dist worksteal -m "not slow"
 
 test-all: test
 	$(BIN)/pytest -m slow
@@ -25,7 +25,7 @@ test-all: test
 
 # The tests with the oldest version of each dependency that pyproject.toml allows.
 test-oldest: $(OLDEST)/dev
-	$(OLDEST)/bin/pytest -n 2 -m "not slow"
+	$(OLDEST)/bin/pytest -n 3 --dist worksteal -m "not slow"
 
 # Histories of the real intake, spool and store under simulated faults: make simulate SEEDS=1000
 SEEDS ?= 300
