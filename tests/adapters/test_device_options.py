@@ -14,6 +14,7 @@ from tests.records import locked
     [
         {"X-API-Key": "K1"},
         {"Authorization": "Bearer K1"},
+        {"Authorization": "bearer  K1 "},
         {"authorization": "bearer  K1 "},
         {"x-moki-tenantapitoken": "K1", "X-API-Key": "wrong"},
         [("X-Moki-TenantAPIToken", "K1"), ("X-Moki-TenantAPIToken", "K1")],
@@ -49,10 +50,10 @@ def tenant(**options):
 async def test_an_open_tenant_creates_a_device_with_its_first_valid_event(running):
     async with running(tenant(provisioning="open", max_devices=1)) as gateway:
         assert_error(await gateway.device(altered(severity=9), device="new"), 400, 6)
+        assert_error(await gateway.device(E, device="%ff"), 404, 5)
         assert 201 == (await gateway.device(E, device="new")).status
         assert_error(await gateway.device(E, device="new"), 409, 6)
         assert_error(await gateway.device(E, device="one%20too%20many"), 404, 5)
-        assert_error(await gateway.device(E, device="%ff"), 404, 5)
     async with running(tenant(provisioning="open", max_devices=1)) as gateway:
         assert_error(await gateway.device(E, device="new"), 409, 6)
 

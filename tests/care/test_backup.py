@@ -1,7 +1,9 @@
 """Backups and restores, of files at rest and beside a gateway that runs."""
 
 import asyncio
+import fcntl
 import json
+import os
 import sqlite3
 from contextlib import closing as closed
 
@@ -48,6 +50,23 @@ async def test_what_an_interrupted_backup_left_is_removed_by_the_next(site):
     site.run("backup", "copies")
 
     assert not left.exists()
+
+
+async def test_two_backups_into_a_folder_are_made_one_at_a_time(site):
+    await site.store(make_record())
+    await site.queue()
+    copies = site.folder / "copies"
+    copies.mkdir()
+    other = os.open(copies, os.O_RDONLY)
+    try:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        site.run("backup", "copies", status=69)
+        assert "another backup is being made" in site.notices
+    finally:
+        os.close(other)
+
+    assert [] == list(copies.iterdir())
+    site.run("backup", "copies")
 
 
 async def test_a_copy_with_damage_is_no_backup_and_removes_no_older_one(site):

@@ -53,6 +53,17 @@ async def listening(path: Path) -> AsyncIterator[Callable[..., Any]]:
         await server.close()
 
 
+async def test_commands_run_one_after_another(tmp_path):
+    steps: list[Any] = []
+    async with listening(tmp_path / "control") as asked:
+        await asyncio.gather(
+            *(asked("count", lambda *step, n=n: steps.append((n, step[1])), to=200) for n in "ab")
+        )
+
+    first = steps[0][0]
+    assert [(first, done) for done in range(1, 201)] == steps[:200]
+
+
 async def test_a_command_reports_its_progress_and_its_result(tmp_path):
     steps: list[Any] = []
     async with listening(tmp_path / "control") as asked:

@@ -1,6 +1,7 @@
 """The metrics, as Prometheus scrapes them."""
 
 import re
+import time
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -42,6 +43,20 @@ async def test_bytes_are_counted_after_decompression(gateway):
     await gateway.logspace(body)
 
     assert len(body) == await gateway.metric(f"gateway_bytes_total{SPACE}")
+
+
+async def test_the_delay_of_the_event_loop_is_observed(gateway):
+    async def observed() -> bool:
+        return await gateway.metric("gateway_loop_lag_seconds_count") > 1
+
+    await eventually(observed)
+    before = await gateway.metric("gateway_loop_lag_seconds_sum")
+    time.sleep(0.3)  # noqa: ASYNC251 - nobody has a turn meanwhile
+
+    async def late() -> bool:
+        return await gateway.metric("gateway_loop_lag_seconds_sum") > before + 0.2
+
+    await eventually(late)
 
 
 async def test_refusals_are_counted_by_reason(gateway):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ops.notify import watchdog_interval
+from gateway.ops.notify import notify, watchdog_interval
 from tests.records import locked
 
 
@@ -110,3 +110,15 @@ def test_signs_of_life_are_given_where_systemd_asks_this_process(
         monkeypatch.setenv(name, value)
 
     assert expected == watchdog_interval()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are of Linux alone")
+def test_an_abstract_socket_is_addressed_by_its_name(monkeypatch):
+    name = f"gateway-{os.getpid()}"
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as channel:
+        channel.bind(f"\0{name}")
+        channel.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+        notify("READY=1")
+
+        assert b"READY=1" == channel.recv(4096)
