@@ -1,6 +1,6 @@
 """The contract of a store; the contract tests check every store against it."""
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -79,6 +79,56 @@ class Expired(msgspec.Struct, frozen=True):
     pressing: bool = False
 
 
+class Count(msgspec.Struct, frozen=True):
+    """How many events came to *outcome* in the minute, or the longer time, that begins at `time`.
+
+    `time` is in microseconds since 1970 UTC. Of a refused request nothing is known of
+    its events: `kind` is empty, `outcome` is the reason, and requests are counted.
+    """
+
+    time: int
+    dialect: str
+    tenant: str
+    kind: str
+    outcome: str
+    count: int
+
+    @property
+    def series(self) -> tuple[str, str, str, str]:
+        """What is counted."""
+        return self.dialect, self.tenant, self.kind, self.outcome
+
+
+ALL_TIME = 1440 << 20
+"""The step, in minutes, that adds up to a total: a million days since 1970."""
+
+
+class CountSelection(msgspec.Struct, frozen=True):
+    """Which counts to read; None means any.
+
+    `step` is the length in minutes of the times to which they are added up. `since`
+    (inclusive) and `until` (exclusive) are in microseconds since 1970 UTC and compared
+    with the beginning of the minute, of the hour where `step` is whole hours, and of the
+    day where it is whole days. `ALL_TIME` gives totals.
+    """
+
+    since: int = 0
+    until: int = 1 << 62
+    step: int = 1
+    dialect: str | None = None
+    tenant: str | None = None
+    kind: str | None = None
+    outcome: str | None = None
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    """How often a quarantined record was sent, and when first and last (microseconds UTC)."""
+
+    times: int
+    first: int
+    last: int
+
+
 class StoredDocument(msgspec.Struct, frozen=True):
     """A document kept for a dialect; `modified` is in microseconds since 1970 UTC."""
 
@@ -134,6 +184,16 @@ class Reader(Protocol):
         Reading never blocks a write. Raises StoreError.
         """
 
+    async def counts(self, wanted: CountSelection) -> Sequence[Count]:
+        """The selected counts, by time, dialect, tenant, kind and outcome. Raises StoreError."""
+
+    async def sightings(self, sequences: Collection[int]) -> Mapping[int, Sighting]:
+        """How often each of the records with these *sequences* was sent, where quarantined.
+
+        A copy of a quarantined record is a duplicate like any other, but it is counted.
+        Raises StoreError.
+        """
+
     async def close(self) -> None:
         """Release all resources. Safe to call twice."""
 
@@ -159,6 +219,14 @@ class Store(Appender, Documents, Reader, Protocol):
 
     async def known(self, keys: Collection[bytes]) -> set[bytes]:
         """Return those of *keys* that are stored. Raises StoreError if the store cannot be read."""
+
+    async def add_counts(self, counts: Sequence[Count]) -> None:
+        """Add *counts* to those of the same minute; return when they are durable.
+
+        So are then the sightings of quarantined records. Minutes are kept for 31 days at
+        least, hours and days for ever. Raises StoreError; unless it
+        says that nothing was kept, that is unknown.
+        """
 
     async def probe(self) -> None:
         """Return if a write would succeed now, else raise StoreError."""
@@ -188,7 +256,7 @@ class Rotates(Protocol):
     async def rotate(self, progress: Progress) -> Rotated:
         """Seal the store, which stays readable, and begin a new one; appends wait meanwhile.
 
-        The new store has all documents, knows the keys of the old one, and goes on with
+        The new store has all documents and counts, knows the keys of the old one, and goes on with
         its sequences. The quarantine begins anew.
 
         Raises StoreError; the store then goes on as it was.

@@ -95,6 +95,7 @@ asyncio.run(main())
                 "rows",
                 "runs",
                 "senders",
+                "tallies",
                 "url",
                 "aiosqlite",
             },

@@ -3,7 +3,8 @@
 It fulfils the whole contract except durability: it forgets everything at exit.
 """
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -11,9 +12,19 @@ from msgspec.structs import replace
 from gateway.care import StoreCare
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
-from gateway.store import Expired, Reader, RetentionPolicy, Selection, StoredDocument
+from gateway.store import (
+    Count,
+    CountSelection,
+    Expired,
+    Reader,
+    RetentionPolicy,
+    Selection,
+    Sighting,
+    StoredDocument,
+)
 from gateway.stores.senders import Distinct
 
+_MINUTE = 60_000_000
 _OUTLIVED = 100_000
 """Keys of deleted events that stay known."""
 
@@ -32,6 +43,8 @@ class MemoryStore:
         self._gone_ids: set[bytes] = set()
         self._own: set[bytes] = set()
         self._rejected: list[int] = []
+        self._seen: dict[int, Sighting] = {}
+        self._counts: Counter[tuple[int, str, str, str, str]] = Counter()
         self._senders = Distinct()
         self._next = 1
         self._documents: dict[tuple[str, str, str], StoredDocument] = {}
@@ -43,7 +56,10 @@ class MemoryStore:
     def _append(self, record: EventRecord) -> Outcome:
         sequence, self._next = self._next, self._next + 1
         if record.identity in self._keys:
-            return Outcome.STORED if record.id in self._own else Outcome.DUPLICATE
+            if record.id in self._own:
+                return Outcome.STORED
+            self._see_again(record)
+            return Outcome.DUPLICATE
         if record.key is not None:
             self._keys.add(record.key)
         if record.sender is not None:
@@ -52,11 +68,37 @@ class MemoryStore:
         self._events[sequence] = record
         if record.kind == Kind.REJECTED:
             self._rejected.append(sequence)
+            self._seen[sequence] = Sighting(1, record.received_at, record.received_at)
             while len(self._rejected) > self._max_rejected:
                 evicted = self._events.pop(self._rejected.pop(0))
                 self._keys.discard(evicted.key or b"")
                 self.evicted += 1
         return Outcome.STORED
+
+    def _see_again(self, record: EventRecord) -> None:
+        for sequence in self._rejected:
+            if record.kind == Kind.REJECTED and self._events[sequence].key == record.key:
+                seen = self._seen[sequence]
+                last = max(seen.last, record.received_at)
+                self._seen[sequence] = Sighting(seen.times + 1, seen.first, last)
+
+    async def sightings(self, sequences: Collection[int]) -> Mapping[int, Sighting]:
+        return {one: self._seen[one] for one in self._rejected if one in sequences}
+
+    async def add_counts(self, counts: Sequence[Count]) -> None:
+        for one in counts:
+            self._counts[one.time // _MINUTE * _MINUTE, *one.series] += one.count
+
+    async def counts(self, wanted: CountSelection) -> Sequence[Count]:
+        step = wanted.step * _MINUTE
+        unit = max(one for one in (1, 60, 1440) if wanted.step % one == 0) * _MINUTE
+        found: Counter[tuple[int, str, str, str, str]] = Counter()
+        for (time, *series), count in self._counts.items():
+            begins = time // unit * unit
+            if wanted.since <= begins < wanted.until and _counted(series, wanted):
+                dialect, tenant, kind, outcome = series
+                found[time // step * step, dialect, tenant, kind, outcome] += count
+        return [Count(*names, count) for names, count in sorted(found.items())]
 
     async def reconcile(self, ids: Collection[bytes]) -> None:
         sent = set(ids)
@@ -123,6 +165,11 @@ class MemoryStore:
 
     async def close(self) -> None:
         return None
+
+
+def _counted(series: Sequence[str], wanted: CountSelection) -> bool:
+    wishes = (wanted.dialect, wanted.tenant, wanted.kind, wanted.outcome)
+    return all(wish in (None, name) for wish, name in zip(wishes, series, strict=True))
 
 
 def _selected(record: EventRecord, wanted: Selection) -> bool:

@@ -1,8 +1,9 @@
 """Reads a store's SQLite file beside whoever writes it."""
 
 import asyncio
+import json
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import aiosqlite
 
 from gateway.errors import StoreError
 from gateway.record import EventRecord
-from gateway.store import Selection, StoredDocument
+from gateway.store import Count, CountSelection, Selection, Sighting, StoredDocument
 from gateway.stores.database import uri_of
 from gateway.stores.schema import as_newest
+from gateway.stores.tallies import read_statement
 
 _LAST = "SELECT coalesce(max(seq), 0) FROM event"
 # CROSS JOIN: events in order of seq first, whatever the filter; SQLite keeps that order.
@@ -22,6 +24,10 @@ SELECT seq, event.id, dialect, tenant, kind, type, subject, time, received_at, c
     event.key, data, credential || ' ' || user_agent
 FROM event CROSS JOIN stream ON stream.id = event.stream
 LEFT JOIN sender ON sender.id = event.sender WHERE seq > ? AND seq <= ?
+"""
+_SIGHTINGS = """
+SELECT seq, repeats + 1, received_at, max(received_at, coalesce(last_seen, received_at))
+FROM quarantine JOIN event USING (seq) WHERE seq IN (SELECT value FROM json_each(?))
 """
 _DOCUMENT = "SELECT body, modified FROM document WHERE dialect=? AND tenant=? AND name=?"
 _NAMES = "SELECT tenant, name FROM document WHERE dialect=? AND substr(name, 1, ?)=?"
@@ -67,6 +73,15 @@ class SqliteReader:
             after = rows[-1][0]
             left = None if left is None else left - len(rows)
 
+    async def counts(self, wanted: CountSelection) -> Sequence[Count]:
+        """As `gateway.store.Reader.counts`."""
+        return [Count(*row) for row in await self._rows(*read_statement(wanted))]
+
+    async def sightings(self, sequences: Collection[int]) -> Mapping[int, Sighting]:
+        """As `gateway.store.Reader.sightings`."""
+        rows = await self._rows(_SIGHTINGS, (json.dumps(list(sequences)),))
+        return {seq: Sighting(*seen) for seq, *seen in rows}
+
     async def get(self, dialect: str, tenant: str, name: str) -> StoredDocument | None:
         """As `gateway.store.Documents.get`."""
         rows = await self._rows(_DOCUMENT, (dialect, tenant, name))
@@ -98,13 +113,56 @@ class SqliteReader:
             if self._connection is not None:
                 await self._connection.close()
 
-    async def _rows(self, sql: str, values: Iterable[object] = ()) -> Sequence[sqlite3.Row]:
+    async def _rows(
+        self, sql: str, values: Iterable[object] | Mapping[str, object] = ()
+    ) -> Sequence[sqlite3.Row]:
         connection = await self.open()
         try:
             return list(await connection.execute_fetchall(sql, values))
         # aiosqlite raises ValueError once the connection is closed.
         except (sqlite3.Error, ValueError) as error:
             raise StoreError(f"{self._path}: {error}") from error
+
+
+class Readings:
+    """The half of a store that reads its file beside its own writing."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path
+        # For documents: they do not wait for a long read, which has a connection of its own.
+        self.document_reader = SqliteReader(path)
+
+    async def get(self, dialect: str, tenant: str, name: str) -> StoredDocument | None:
+        """As `gateway.store.Documents.get`."""
+        return await self.document_reader.get(dialect, tenant, name)
+
+    async def names(self, dialect: str, prefix: str) -> Sequence[tuple[str, str]]:
+        """As `gateway.store.Documents.names`."""
+        return await self.document_reader.names(dialect, prefix)
+
+    async def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
+        """As `gateway.store.Reader.read`."""
+        async with self._beside() as reader:
+            async for found in reader.read(wanted):
+                yield found
+
+    async def counts(self, wanted: CountSelection) -> Sequence[Count]:
+        """As `gateway.store.Reader.counts`."""
+        async with self._beside() as reader:
+            return await reader.counts(wanted)
+
+    async def sightings(self, sequences: Collection[int]) -> Mapping[int, Sighting]:
+        """As `gateway.store.Reader.sightings`."""
+        async with self._beside() as reader:
+            return await reader.sightings(sequences)
+
+    @asynccontextmanager
+    async def _beside(self) -> AsyncIterator[SqliteReader]:
+        reader = SqliteReader(self._file)
+        try:
+            yield reader
+        finally:
+            await reader.close()
 
 
 def _conditions(wanted: Selection) -> tuple[str, list[Any]]:

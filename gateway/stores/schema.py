@@ -21,6 +21,7 @@ CREATE TEMP TABLE sender (id INTEGER PRIMARY KEY, credential, user_agent);
 CREATE TEMP TABLE count_series (id, dialect, tenant, kind, outcome);
 CREATE TEMP TABLE minute_count (minute, series, count);
 CREATE TEMP TABLE hour_count (hour, series, count);
+CREATE TEMP TABLE day_count (day, series, count);
 """
 
 

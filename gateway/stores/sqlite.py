@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,22 +11,17 @@ import structlog
 from gateway.care import Progress, StoreCare
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
-from gateway.store import Expired, RetentionPolicy, Rotated, Selection, StoredDocument
+from gateway.store import Count, Expired, RetentionPolicy, Rotated
 from gateway.stores import rejects
-from gateway.stores.database import (
-    ENGINE,
-    Database,
-    Engine,
-    in_transaction,
-    open_database,
-)
+from gateway.stores.database import ENGINE, Database, Engine, in_transaction, open_database
 from gateway.stores.expiry import LONGEST, Expiry
 from gateway.stores.keys import KeyIndex
 from gateway.stores.lookup import Lookup
-from gateway.stores.reader import SqliteReader
+from gateway.stores.reader import Readings, SqliteReader
 from gateway.stores.rows import Rows, Streams, rows_of, split_duplicates
 from gateway.stores.schema import migrations
 from gateway.stores.senders import Senders
+from gateway.stores.tallies import Tallies
 from gateway.stores.url import files_of, path_of
 
 __all__ = ["SqliteStore", "care_for", "files_of", "open_reader", "open_store"]
@@ -41,7 +36,7 @@ _LARGEST_GROUP = 300_000
 """More records than one transaction holds: the largest batch has 100,000 elements."""
 
 
-class SqliteStore:
+class SqliteStore(Readings):
     """Keeps records in the table ``event``, and their keys in a `KeyIndex`."""
 
     def __init__(
@@ -53,10 +48,10 @@ class SqliteStore:
         keys: KeyIndex,
         max_rejected: int,
     ) -> None:
-        self.evicted = 0
+        super().__init__(path)
         self._path = path
+        self.evicted = 0
         self._database = database
-        self._reader = SqliteReader(path)
         self._lookup = lookup
         self._last = last
         self._keys = keys
@@ -66,6 +61,7 @@ class SqliteStore:
         self._conflict = ""
         self._streams = Streams()
         self._senders = Senders()
+        self._tallies = Tallies()
         self._closing: asyncio.Task[None] | None = None
         self._attempted_from = max(0, last - _LARGEST_GROUP)
         self._own: set[bytes] = set()
@@ -103,6 +99,8 @@ class SqliteStore:
             rows = rows_of(records, fresh, streams, senders, self._last)
         if rows.values:
             self._commit(db, rows)
+        if rows.rejected or len(fresh) < len(records):
+            self._tallies.repeats.note(records, outcomes)
         return outcomes
 
     def _check_alone(self) -> None:
@@ -172,29 +170,21 @@ class SqliteStore:
             lambda db: self._keys.held(db, asked) | rejects.held(db, asked)
         )
 
+    async def add_counts(self, counts: Sequence[Count]) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            self._check_alone()
+            self._tallies.write(db, counts)
+
+        await self._database.run(work)
+
     async def probe(self) -> None:
         await self._database.write(lambda db: db.execute("UPDATE probe SET count = count + 1"))
-
-    async def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
-        # A separate connection: documents do not wait for a long read.
-        reader = SqliteReader(self._path)
-        try:
-            async for found in reader.read(wanted):
-                yield found
-        finally:
-            await reader.close()
-
-    async def get(self, dialect: str, tenant: str, name: str) -> StoredDocument | None:
-        return await self._reader.get(dialect, tenant, name)
 
     async def put(self, dialect: str, tenant: str, name: str, body: str, now: int) -> None:
         row = (dialect, tenant, name, body, now)
         await self._database.write(
             lambda db: db.execute("REPLACE INTO document VALUES (?, ?, ?, ?, ?)", row)
         )
-
-    async def names(self, dialect: str, prefix: str) -> Sequence[tuple[str, str]]:
-        return await self._reader.names(dialect, prefix)
 
     async def expire(self, policy: RetentionPolicy, now: int) -> Expired:
         alarm = asyncio.get_running_loop().call_later(LONGEST, self._interrupt_expiry)
@@ -237,9 +227,10 @@ class SqliteStore:
             self._keys = KeyIndex(db, self._keys)
             self._streams = Streams()
             self._senders = Senders()
+            self._tallies = Tallies()
 
         # The thread goes on if whoever waits is cancelled: let it finish before others open files.
-        async with self._lookup.paused(), self._reader.paused():
+        async with self._lookup.paused(), self.document_reader.paused():
             exchange = asyncio.ensure_future(self._database.exchange(finish, rotation.swap, begin))
             await asyncio.wait([exchange])
             await exchange
@@ -258,7 +249,7 @@ class SqliteStore:
         await asyncio.gather(self._warming, return_exceptions=True)
         try:
             await self._lookup.close()
-            await self._reader.close()
+            await self.document_reader.close()
         finally:
             # Last: only a connection that writes empties the WAL, once no other is open.
             await self._database.close()

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.errors import StoreError
 from gateway.record import Outcome
+from gateway.store import Count, CountSelection
 from gateway.stores import keys
 from gateway.stores.sqlite import open_store
 from tests.care.conftest import traffic
@@ -65,6 +66,27 @@ async def test_rotated_while_open_the_store_goes_on_with_keys_in_runs_and_in_mem
     async with closing(await open_store(url, 10)) as store:
         outcomes = await store.append([make_record(f"key {n}") for n in range(3000)])
         assert {Outcome.DUPLICATE} == set(outcomes)
+
+
+async def test_counts_go_on_in_the_new_store_also_those_that_are_made_meanwhile(tmp_path):
+    def count(at, number):
+        return Count(at * 60_000_000, "moesif", "acme", "api_call", "stored", number)
+
+    async with closing(await open_store(f"sqlite:///{tmp_path}/events.db", 10)) as store:
+        # The first minute is so long ago that the next call leaves its hour and day alone.
+        await store.add_counts([count(0, 5)])
+        await store.add_counts([count(100_000, 7)])
+        added = 7
+        for _ in range(3):
+            rotating = asyncio.create_task(store.rotate(ignored))
+            while not rotating.done():
+                await store.add_counts([count(100_000, 1)])
+                added += 1
+            await rotating
+        assert added > 10
+        for step in (1, 60, 1440):
+            counts = [one.count for one in await store.counts(CountSelection(step=step))]
+            assert counts == ([added] if step == 1 else [5, added])
 
 
 async def test_what_the_last_append_kept_is_found_after_a_rotation(tmp_path):

@@ -7,10 +7,11 @@ from contextlib import closing as closed
 import pytest
 
 from gateway.record import Outcome
+from gateway.store import Count, CountSelection
 from gateway.stores import keys
 from gateway.stores.sqlite import open_store
 from tests.care.conftest import Site, spoil
-from tests.records import closing, make_record, make_rejected, stored
+from tests.records import closing, make_record, make_rejected, sequences, stored
 
 BIG = f'"{"x" * 900}"'
 
@@ -143,6 +144,10 @@ async def test_recover_copies_all_but_the_damaged_pages_and_counts_what_is_lost(
 async def test_a_recovered_store_goes_on_with_its_keys_sequences_and_quarantine(site):
     await filled(site)
     await site.store(*[make_rejected(str(n)) for n in range(5)])
+    count = Count(60_000_000, "moesif", "acme", "api_call", "stored", 5)
+    async with closing(await open_store(f"sqlite:///{site.events}", 5)) as store:
+        await store.append([make_rejected("4")] * 2)
+        await store.add_counts([count])
     spoil(site.events, 20)
     site.run("recover", "events.db", "new.db")
 
@@ -153,6 +158,9 @@ async def test_a_recovered_store_goes_on_with_its_keys_sequences_and_quarantine(
         )
         rejected = await stored(store, kind="rejected")
         assert 5 == len(rejected)
+        seen = await store.sightings(await sequences(store, kind="rejected"))
+        assert [1, 1, 1, 3, 1] == [one.times for one in seen.values()]
+        assert [count] == list(await store.counts(CountSelection()))
         assert {"4f2a9c01 client/1.0"} == {one.sender for one in await stored(store)}
 
 

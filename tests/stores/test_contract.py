@@ -9,9 +9,17 @@ import pytest
 
 from gateway.errors import StoreError
 from gateway.record import Outcome, key_of
-from gateway.store import MAX_SENDERS, OTHER, StoredDocument
+from gateway.store import (
+    MAX_SENDERS,
+    OTHER,
+    Count,
+    CountSelection,
+    Selection,
+    Sighting,
+    StoredDocument,
+)
 from gateway.stores import files_of, open_reader, open_store
-from tests.records import closing, make_record, make_rejected, sequences, stored
+from tests.records import NOW, closing, make_record, make_rejected, sequences, stored
 
 STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
 
@@ -313,3 +321,79 @@ async def test_a_client_that_changes_its_user_agent_with_each_request_becomes_ot
     kept, other = names[:MAX_SENDERS], f"4f2a9c01 {OTHER}"
     wanted = [*kept, other, other, names[0], other, "b7e1 new"]
     assert wanted == [one.sender for one in await stored(store)]
+
+
+async def test_a_quarantined_record_that_is_sent_again_is_one_row_with_its_sightings(store):
+    await store.append([make_rejected("a", received_at=NOW + 5), make_rejected("b")])
+    for at in (20, 10):
+        await store.append([make_rejected("a", received_at=NOW + at), make_record("event")])
+    await store.append([make_rejected("c"), make_rejected("c", received_at=NOW + 1)])
+    await store.add_counts([])
+
+    sequences_of = {one.key: at async for at, one in store.read(Selection(kind="rejected"))}
+    a, b, c = (sequences_of[key_of(name)] for name in "abc")
+    everything = await store.sightings(range(100))
+    assert {
+        a: Sighting(3, NOW + 5, NOW + 20),
+        b: Sighting(1, NOW, NOW),
+        c: Sighting(2, NOW, NOW + 1),
+    } == everything
+    assert {b: everything[b]} == await store.sightings([b, 99])
+    assert {} == await store.sightings([])
+
+
+async def test_an_evicted_record_that_comes_again_is_seen_for_the_first_time(opened):
+    store = await opened(1)
+    for name in ("a", "a", "b", "a"):
+        await store.append([make_rejected(name)])
+    await store.add_counts([])
+
+    [(sequence, _)] = [one async for one in store.read(Selection())]
+    assert {sequence: Sighting(1, NOW, NOW)} == await store.sightings([sequence])
+
+
+MINUTE = 60_000_000
+NOON = NOW // (1440 * MINUTE) * 1440 * MINUTE + 720 * MINUTE
+
+
+def count_of(minute, count, **changes):
+    names = {"dialect": "moesif", "tenant": "acme", "kind": "api_call", "outcome": "stored"}
+    return Count(time=NOON + minute * MINUTE, count=count, **{**names, **changes})
+
+
+async def test_counts_of_a_minute_add_up_and_are_read_in_order(store):
+    other = count_of(0, 7, outcome="duplicate")
+    await store.add_counts([count_of(1, 2), other, count_of(0, 1)])
+    await store.add_counts([count_of(1, 3), msgspec.structs.replace(count_of(1, 1), time=NOON)])
+
+    assert [other, count_of(0, 2), count_of(1, 5)] == list(await store.counts(CountSelection()))
+
+
+async def test_counts_are_selected_by_time_and_name_and_added_up_to_steps(store):
+    tenants = [count_of(n, 1, tenant=tenant) for n in range(120) for tenant in ("a", "b")]
+    refused = count_of(3, 4, kind="", tenant="", outcome="credential_unknown")
+    await store.add_counts([*tenants, refused])
+
+    async def found(**wanted):
+        counts = await store.counts(CountSelection(**wanted))
+        return [(one.time - NOON, one.tenant, one.count) for one in counts]
+
+    assert [(0, "a", 60), (60 * MINUTE, "a", 60)] == await found(step=60, tenant="a")
+    assert [(3 * MINUTE, "", 4)] == await found(outcome="credential_unknown")
+    assert [(3 * MINUTE, "", 4)] == await found(kind="")
+    since, until = NOON + 2 * MINUTE, NOON + 4 * MINUTE
+    between = await found(since=since, until=until, tenant="b", dialect="moesif")
+    assert [(2 * MINUTE, "b", 1), (3 * MINUTE, "b", 1)] == between
+    assert [(3 * MINUTE, "b", 1)] == await found(since=since + 1, until=until, tenant="b")
+    assert [] == await found(dialect="device")
+
+
+async def test_a_reader_beside_the_store_has_counts_and_sightings(store, url):
+    await store.append([make_rejected("a"), make_rejected("a")])
+    await store.add_counts([count_of(0, 1)])
+    if url == "memory:":
+        return
+    async with closing(await open_reader(url)) as reader:
+        assert [count_of(0, 1)] == list(await reader.counts(CountSelection()))
+        [sighting] = (await reader.sightings(await sequences(store))).values()
+        assert 2 == sighting.times

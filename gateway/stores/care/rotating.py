@@ -1,8 +1,8 @@
 """A new store in the place of the old one, which is sealed.
 
 The new store begins with what the old one has beside its events: the sequence to go on
-from, the documents and the keys. So a late retry of an event of the old store is still a
-duplicate, at 16 bytes for each event.
+from, the documents, the counts and the keys. So a late retry of an event of the old
+store is still a duplicate, at 16 bytes for each event.
 
 At every moment there is a complete store at the path. The last step replaces one by the
 other.
@@ -34,6 +34,9 @@ UNION ALL SELECT key FROM loose_key WHERE seq > :sealed
 """
 _NEWEST = "SELECT coalesce(max(last_seq), 0), coalesce(max(run), -1) FROM sealed_run"
 
+_COUNTS = {"minute": 24 * 60, "hour": 24, "day": 1}
+"""Counts before the newest one that may have changed while the rest was copied, a day's."""
+
 
 class Rotation:
     """One rotation of the store at *path*: `prepare`, then `finish` and `swap`."""
@@ -59,6 +62,7 @@ class Rotation:
                 for number, script in enumerate(self._migrations, start=1):
                     made.executescript(f"BEGIN;{script};PRAGMA user_version={number:d};COMMIT;")
                 _copy_runs(old, made, progress)
+                in_transaction(made, lambda: _copy_counts(old, made))
             files.hand_over(self._next)
         except sqlite3.Error as error:
             raise StoreError(f"{self._next}: {error}") from error
@@ -116,10 +120,27 @@ def _copy_runs(old: sqlite3.Connection, made: sqlite3.Connection, progress: Prog
         progress("keys", done, len(runs))
 
 
+def _copy_counts(old: sqlite3.Connection, made: sqlite3.Connection) -> None:
+    """Copy what was counted, but of what *made* has already only the newest."""
+    made.executemany(
+        "INSERT OR IGNORE INTO count_series VALUES (?, ?, ?, ?, ?)",
+        old.execute("SELECT id, dialect, tenant, kind, outcome FROM count_series"),
+    )
+    for unit, changed in _COUNTS.items():
+        [(first,)] = made.execute(
+            f"SELECT coalesce(max({unit}) - ?, 0) FROM {unit}_count", (changed,)
+        )
+        select = f"SELECT {unit}, series, count FROM {unit}_count WHERE {unit} >= ?"
+        made.executemany(
+            f"REPLACE INTO {unit}_count VALUES (?, ?, ?)", old.execute(select, (first,))
+        )
+
+
 def _copy_rest(
     old: sqlite3.Connection, made: sqlite3.Connection, last: int, attempted_from: int
 ) -> None:
     made.execute("UPDATE trimmed SET seq = ?", (last,))
+    _copy_counts(old, made)
     made.executemany(
         "INSERT INTO document VALUES (?, ?, ?, ?, ?)",
         old.execute("SELECT dialect, tenant, name, body, modified FROM document"),

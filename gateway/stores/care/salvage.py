@@ -44,10 +44,16 @@ INSERT INTO quarantine (seq, key)
 SELECT min(seq), event.key FROM event JOIN stream ON stream.id = event.stream
 WHERE kind = 'rejected' GROUP BY coalesce(event.key, event.id)
 """
+_REPEATS = "SELECT repeats, last_seen, seq FROM quarantine WHERE repeats > 0"
+_REPEATED = "UPDATE quarantine SET repeats = ?, last_seen = ? WHERE seq = ?"
 _RUNS = "SELECT run, last_seq FROM sealed_run WHERE last_seq < ?"
 _TABLES = {
     "stream": "SELECT id, dialect, tenant, kind FROM stream",
     "sender": "SELECT id, credential, user_agent FROM sender",
+    "count_series": "SELECT id, dialect, tenant, kind, outcome FROM count_series",
+    "minute_count": "SELECT minute, series, count FROM minute_count",
+    "hour_count": "SELECT hour, series, count FROM hour_count",
+    "day_count": "SELECT day, series, count FROM day_count",
     "document": "SELECT dialect, tenant, name, body, modified FROM document",
 }
 
@@ -114,6 +120,8 @@ class _Salvage:
         self._senders = {row[0] for row in self._target.execute("SELECT id FROM sender")}
         self._range(1, last, last)
         self._target.execute(_QUARANTINE)
+        with suppress(sqlite3.DatabaseError):
+            self._target.executemany(_REPEATED, self._source.execute(_REPEATS).fetchall())
         self._target.execute("UPDATE trimmed SET seq = ?", (last,))
         self._copy_runs()
         self._target.execute("COMMIT")

@@ -24,7 +24,8 @@ CREATE TABLE count_series (
     UNIQUE (dialect, tenant, kind, outcome)
 );
 
--- Counts by the minute and, once they are older, by the hour: minutes and hours since 1970 UTC.
+-- The same counts three times: by the minute, for a month, and for ever by the hour and by the day,
+-- so that a year is not added up from its minutes. Numbered since 1970 UTC.
 CREATE TABLE minute_count (
     minute INTEGER NOT NULL,
     series INTEGER NOT NULL,
@@ -36,6 +37,12 @@ CREATE TABLE hour_count (
     series INTEGER NOT NULL,
     count INTEGER NOT NULL,
     PRIMARY KEY (hour, series)
+) WITHOUT ROWID;
+CREATE TABLE day_count (
+    day INTEGER NOT NULL,
+    series INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (day, series)
 ) WITHOUT ROWID;
 
 -- For people with a shell: who sent what, how often it was refused, and how much came in.
@@ -78,17 +85,12 @@ LEFT JOIN sender ON sender.id = event.sender;
 
 CREATE VIEW tally AS
 SELECT
-    strftime('%Y-%m-%dT%H:%MZ', minute * 60, 'unixepoch') AS time,
-    1 AS minutes,
+    strftime('%Y-%m-%dT%H:%MZ', hour * 3600, 'unixepoch') AS hour,
     dialect,
     tenant,
     kind,
     outcome,
     count
-FROM minute_count JOIN count_series ON count_series.id = series
-UNION ALL
-SELECT
-    strftime('%Y-%m-%dT%H:%MZ', hour * 3600, 'unixepoch'), 60, dialect, tenant, kind, outcome, count
 FROM hour_count JOIN count_series ON count_series.id = series;
 
 -- Keys of events that were deleted before a run had them; a row goes once a run has its key.
