@@ -198,7 +198,7 @@ class Gateway:
         answering = PublicServer(
             self._reception.handle,
             write_timeout=server.write_timeout,
-            on_malformed=self.metrics.malformed,
+            on_malformed=self._malformed,
             keepalive_timeout=server.keepalive_timeout,
             proxies=TrustedProxies(server.trusted_proxies, server.forwarded_header),
         )
@@ -211,6 +211,10 @@ class Gateway:
         tls = context_of(server.certificate, server.key) if server.certificate else None
         await public.open(server.listen, tls)
         self.address = public.address
+
+    def _malformed(self) -> None:
+        self.metrics.malformed()
+        self._intake.counts.malformed()
 
     async def probe(self) -> str:
         """Return if an event would be taken now; say why the store is unavailable, if it is.

@@ -1,14 +1,17 @@
 """The intake and what it stands on, put together from a store and a spool."""
 
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from gateway.intake.availability import Availability
 from gateway.intake.commit import GroupCommitter
+from gateway.intake.counts import Counts
 from gateway.intake.drain import Drain
 from gateway.intake.intake import Intake
 from gateway.intake.redact import Redactor
 from gateway.ops.metrics import Metrics
+from gateway.record import EventRecord, Outcome, clock
 from gateway.store import Store
 from gateway.stores.spool import Spool
 
@@ -53,8 +56,11 @@ async def assemble(
     bounds: Bounds,
     redactor: Redactor,
     metrics: Metrics,
+    clock: Callable[[], int] = clock,
 ) -> Assembly:
     """Start everything between requests and *store*; *stack* closes it in reverse order.
+
+    *clock* gives the time in microseconds since 1970 UTC.
 
     Raises:
         StoreError: the store cannot be asked what it holds of the spool's records.
@@ -73,12 +79,20 @@ async def assemble(
     to_spool = GroupCommitter(
         spool, max_events=max_events, max_bytes=max_bytes, deadline=SPOOL_DEADLINE
     )
+    availability = Availability(store.probe)
+    counts = Counts(store, availability, clock)
+    counts.start()
+    stack.push_async_callback(counts.close)
     for committer in (to_store, to_spool):
         committer.start()
         stack.push_async_callback(committer.close)
-    availability = Availability(store.probe)
     stack.push_async_callback(availability.close)
-    drain = Drain(spool, to_store, availability, metrics.drained)
+
+    def drained(records: Sequence[EventRecord], outcomes: Sequence[Outcome]) -> None:
+        metrics.drained(outcomes)
+        counts.drained(records, outcomes)
+
+    drain = Drain(spool, to_store, availability, drained)
     drain.start()
     stack.push_async_callback(drain.close)
     intake = Intake(
@@ -88,5 +102,6 @@ async def assemble(
         to_spool=to_spool,
         availability=availability,
         redactor=redactor,
+        counts=counts,
     )
     return Assembly(intake, to_store, to_spool, availability)

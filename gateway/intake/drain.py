@@ -11,7 +11,7 @@ import structlog
 from gateway.errors import StoreError
 from gateway.intake.availability import Availability
 from gateway.intake.commit import GroupCommitter
-from gateway.record import Outcome
+from gateway.record import EventRecord, Outcome
 from gateway.stores.spool import Spool
 
 log = structlog.get_logger()
@@ -32,9 +32,9 @@ class Drain:
         spool: Spool,
         to_store: GroupCommitter,
         availability: Availability,
-        drained: Callable[[Sequence[Outcome]], None],
+        drained: Callable[[Sequence[EventRecord], Sequence[Outcome]], None],
     ) -> None:
-        """*drained* is told what became of the records of each piece."""
+        """*drained* is told the records of each piece, and what became of them."""
         self._spool = spool
         self._to_store = to_store
         self._availability = availability
@@ -76,4 +76,4 @@ class Drain:
             self._availability.failed(error)
             raise
         await self._spool.drop(piece)
-        self._drained(outcomes)
+        self._drained(piece.records, outcomes)

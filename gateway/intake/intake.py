@@ -17,6 +17,7 @@ from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake import quarantine
 from gateway.intake.availability import Availability
 from gateway.intake.commit import GroupCommitter
+from gateway.intake.counts import Counts
 from gateway.intake.redact import Redactor
 from gateway.record import EventRecord, Outcome, Receipt
 from gateway.store import Store
@@ -76,8 +77,10 @@ class Intake:
         to_spool: GroupCommitter,
         availability: Availability,
         redactor: Redactor,
+        counts: Counts,
     ) -> None:
         """*availability* says whether *store* takes events now."""
+        self.counts = counts
         self._store = store
         self._spool = spool
         self._to_store = to_store
@@ -108,7 +111,10 @@ class Intake:
         """
         rejected = reading.rejected
         if not rejected and not self._redactor.active:
-            return Receipt(await self._make_durable(reading.records, queue))
+            outcomes = await self._make_durable(reading.records, queue)
+            if outcomes:
+                self.counts.events(reading.records, outcomes)
+            return Receipt(outcomes)
         if rejected and on_invalid == "refuse":
             raise _invalid(rejected)
         redactor = self._redactor
@@ -117,6 +123,10 @@ class Intake:
             lambda one: quarantine.of_event(dialect, inbound, one, redactor), rejected
         )
         outcomes = await self._make_durable([*records, *quarantined], queue)
+        if records:
+            self.counts.events(records, outcomes[: len(records)])
+        if rejected:
+            self.counts.rejected(dialect, inbound.tenant.name, reading.rejections)
         if rejected and not records and on_invalid != "accept":
             raise _invalid(rejected)
         return Receipt(outcomes[: len(records)], reading.rejections)
@@ -128,6 +138,7 @@ class Intake:
         await self._make_durable(
             [quarantine.of_body(dialect, inbound, problem, self._redactor)], False
         )
+        self.counts.rejected(dialect, inbound.tenant.name, 1)
 
     def without_secrets(self, dialect: str, tenant: str, problem: Problem) -> Problem:
         """The problem as the log may show it."""

@@ -246,9 +246,9 @@ class IngestHandler:
         ):
             self._identify(context, context.adapter)
         dialect = context.adapter.dialect if context.adapter else ""
-        self._metrics.refused(
-            dialect, context.tenant.name if context.tenant else "", refusal.reason
-        )
+        tenant = context.tenant.name if context.tenant else ""
+        self._metrics.refused(dialect, tenant, refusal.reason)
+        self._intake.counts.refused(dialect, tenant, refusal.reason)
         if context.adapter is None:
             return _NOT_FOUND
         return context.adapter.refused(refusal, context.head, context.tenant)

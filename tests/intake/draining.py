@@ -25,7 +25,7 @@ async def draining(
         committer.start()
         await stack.enter_async_context(closing(committer))
         availability = await stack.enter_async_context(closing(Availability(store.probe)))
-        drain = Drain(spool, committer, availability, outcomes.extend)
+        drain = Drain(spool, committer, availability, lambda _, told: outcomes.extend(told))
         drain.start()
         await stack.enter_async_context(closing(drain))
         yield outcomes, committer

@@ -37,6 +37,7 @@ class Faults:
         self.crash_rate = seed.choice([0.0, 0.0005, 0.002])
         self.hang_rate = seed.choice([0.0, 0.005, 0.03])
         self.memory_rate = seed.choice([0.0, 0.005])
+        self.none = not (self.rate or self.crash_rate or self.hang_rate or self.memory_rate)
         self.inserted: dict[str, int] = {}
         self.largest = 0
 

@@ -70,6 +70,18 @@ class Model:
         if lost:
             raise Broken(f"acknowledged and lost: {lost[0]}")
 
+    def judge_counts(self, folder: Path, *, exact: bool) -> None:
+        """Judge what the store has counted: never too much, and all of it if nothing failed."""
+        with closing(sqlite3.connect(folder / "events.db")) as connection:
+            counted = dict(connection.execute(_COUNTED))
+        for outcome in Outcome:
+            found, told = counted.get(outcome.value, 0), self.answers[outcome.value]
+            if found > told or (exact and found < told):
+                raise Broken(f"{told} were told that they are {outcome.value}, {found} counted")
+
+
+_COUNTED = "SELECT outcome, sum(count) FROM tally GROUP BY outcome"
+
 
 def judge_keys(folder: Path, run_keys: int) -> None:
     """Judge how many keys are in no run, and the size of each run."""

@@ -60,6 +60,7 @@ class World:
         self._faults.calm = True
         self._live(self._last_life)
         self.model.judge(self._folder)
+        self.model.judge_counts(self._folder, exact=not self.crashes and self._faults.none)
         judge_keys(self._folder, keys.RUN_KEYS)
 
     def _set_left_behind(self, copy: Path) -> None:
@@ -117,7 +118,13 @@ class World:
         stack.push_async_callback(spool.close)
         redactor, metrics = Redactor(Rules.of([], []), {}), Metrics()
         assembly = await assemble(
-            stack, store=store, spool=spool, bounds=BOUNDS, redactor=redactor, metrics=metrics
+            stack,
+            store=store,
+            spool=spool,
+            bounds=BOUNDS,
+            redactor=redactor,
+            metrics=metrics,
+            clock=lambda: self._clock,
         )
         return assembly, store, spool
 
