@@ -31,6 +31,7 @@ from gateway.stores import open_store
 from gateway.stores.documents import FolderDocuments
 from gateway.stores.spool import open_spool
 from gateway.web.application import application
+from gateway.web.budget import Budget
 from gateway.web.capacity import Capacity
 from gateway.web.forwarded import TrustedProxies
 from gateway.web.ingest import IngestHandler
@@ -64,6 +65,8 @@ class Gateway:
         self._adapters = [adapter(settings.dialects[adapter.dialect]) for adapter in adapters]
         self._redactor = _redactor(settings)
         self.metrics = Metrics()
+        limits = settings.limits
+        self._budget = Budget(limits.inflight_bytes, limits.tenant_inflight_bytes)
         self.address: tuple[str, int] = ("", 0)
         self.ops_address: tuple[str, int] = ("", 0)
         self._capacity: Capacity | None = None
@@ -133,6 +136,9 @@ class Gateway:
         watch(
             "waiting_events", "Events waiting for the disk.", lambda: assembly.to_store.held_events
         )
+        self.metrics.watch_tenants(
+            "inflight_bytes", "Bytes that requests have reserved.", self._budget.by_tenant
+        )
         watch("quarantine_trimmed", "Quarantined records deleted.", lambda: store.evicted)
         lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
         self._stack.push_async_callback(_cancel, lag)
@@ -162,6 +168,7 @@ class Gateway:
             on_invalid=self._settings.ingest.on_invalid,
             max_event=self._settings.ingest.max_event,
             body_timeout=self._settings.server.body_timeout,
+            budget=self._budget,
         )
         self._stack.push_async_callback(self._reception.close, self._settings.store.deadline)
 

@@ -53,6 +53,7 @@ def validate(settings: Settings, file: str, adapters: AdapterClasses = ADAPTERS)
     ]
     problems += [] if problems else [*_claimed_twice(settings), *_clashes(settings, adapters)]
     problems += _unknown_dialects(settings)
+    problems += _too_small_budgets(settings)
     if problems:
         raise ConfigError(file, problems)
 
@@ -63,6 +64,19 @@ def _unknown_dialects(settings: Settings) -> Iterator[Problem]:
     for at, rule in enumerate(settings.retention.rules):
         if rule.dialect is not None and rule.dialect not in settings.dialects:
             yield Problem(f"retention.rules[{at}].dialect", f"Not one of: {known}.")
+
+
+def _too_small_budgets(settings: Settings) -> Iterator[Problem]:
+    """Budgets of memory in which the largest body of some dialect has no room."""
+    largest = max(getattr(table, "max_body", 0) for table in settings.dialects.values())
+    limits = settings.limits
+    if limits.tenant_inflight_bytes < 2 * largest:
+        yield Problem(
+            "limits.tenant_inflight_bytes",
+            f"At least {2 * largest}: a body of {largest} bytes, as sent and decompressed.",
+        )
+    if limits.inflight_bytes < limits.tenant_inflight_bytes:
+        yield Problem("limits.inflight_bytes", "At least as much as tenant_inflight_bytes.")
 
 
 def _claimed_twice(settings: Settings) -> Iterator[Problem]:

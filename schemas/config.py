@@ -163,6 +163,21 @@ class Ingest(Table):
     )
 
 
+class Limits(Table):
+    """What clients may take of the gateway, in all and each tenant."""
+
+    inflight_bytes: int = option(
+        Count(1),
+        "Bytes that the requests being answered may hold in memory; then 503.",
+        default=134_217_728,
+    )
+    tenant_inflight_bytes: int = option(
+        Count(1),
+        "Of these, bytes that the requests of one tenant may hold; then 503.",
+        default=67_108_864,
+    )
+
+
 class Quarantine(Table):
     """The quarantine, which keeps invalid content of known clients."""
 
@@ -222,6 +237,7 @@ class Settings:
     store: Store
     spool: Spool
     ingest: Ingest
+    limits: Limits
     quarantine: Quarantine
     retention: Retention
     redact: Redaction

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.errors import Reason
@@ -56,6 +56,23 @@ def _family(name: str, text: str, counts: Mapping[tuple[str, str], int]) -> Metr
     for who, count in counts.items():
         family.add_metric(who, count)
     return family
+
+
+class _ByTenant(Collector):
+    """A gauge of each tenant, read at each scrape."""
+
+    def __init__(
+        self, name: str, meaning: str, read: Callable[[], Mapping[tuple[str, str], float]]
+    ) -> None:
+        self._name = name
+        self._meaning = meaning
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(self._name, self._meaning, labels=_WHO)
+        for who, value in self._read().items():
+            family.add_metric(who, value)
+        yield family
 
 
 class Metrics:
@@ -148,3 +165,9 @@ class Metrics:
     def watch(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Publish what *read* returns at each scrape as the gauge ``gateway_<name>``."""
         Gauge(f"gateway_{name}", meaning, registry=self.registry).set_function(read)
+
+    def watch_tenants(
+        self, name: str, meaning: str, read: Callable[[], Mapping[tuple[str, str], float]]
+    ) -> None:
+        """As `watch`, for a gauge of each dialect and tenant that *read* returns."""
+        self.registry.register(_ByTenant(f"gateway_{name}", meaning, read))

@@ -30,7 +30,8 @@ from gateway.ops.log import RequestLog
 from gateway.ops.metrics import Metrics
 from gateway.record import Outcome, Receipt, clock, sender_of
 from gateway.store import Documents
-from gateway.web.body import check_length, read_body
+from gateway.web.body import BodyReader, announced, arrived
+from gateway.web.budget import PER_EVENT, Budget, Share
 from gateway.web.provisioning import Provisioning
 from gateway.web.routes import Routes, normal
 from schemas import Problem, TooMany, Unreadable
@@ -39,6 +40,10 @@ log = structlog.get_logger()
 
 _start = int.from_bytes(os.urandom(6), "big") << 16
 _next_request_number = itertools.count(_start).__next__
+
+
+_OPEN_BODY = 4096
+"""Bytes of a body that needs no credential: none of these addresses takes one."""
 
 
 class RequestContext:
@@ -51,6 +56,7 @@ class RequestContext:
         "id",
         "receipt",
         "refusal",
+        "share",
         "size",
         "started",
         "tally",
@@ -68,6 +74,7 @@ class RequestContext:
         self.receipt: Receipt | None = None
         self.tally: Sequence[tuple[Outcome, int]] = ()
         self.refusal: Refusal | None = None
+        self.share: Share | None = None
 
 
 class IngestHandler:
@@ -84,6 +91,7 @@ class IngestHandler:
         on_invalid: str,
         max_event: int,
         body_timeout: float,
+        budget: Budget,
     ) -> None:
         self._routes = Routes(adapters)
         self._keyring = keyring
@@ -93,7 +101,8 @@ class IngestHandler:
         self._on_invalid = on_invalid
         self._max_event = max_event
         self._log = RequestLog()
-        self._body_timeout = body_timeout
+        self._bodies = BodyReader(body_timeout)
+        self._budget = budget
         self.closing = False
         self._provisioning = {
             one.dialect: Provisioning(one.dialect, one, documents)
@@ -131,6 +140,10 @@ class IngestHandler:
         except Exception:
             log.exception("request_failed", request_id=context.id, path=_shown(path))
             reply = self._refuse(context, Refusal(Reason.INTERNAL))
+        finally:
+            share = context.share
+            if share is not None:
+                share.release()
         self._log_request(request, context, reply)
         return reply, _headers(context)
 
@@ -147,16 +160,18 @@ class IngestHandler:
             return await self._document(request, context, adapter, endpoint)
         tenant = self._admit(context, adapter)
         limit = endpoint.max_body if endpoint.batch else min(endpoint.max_body, self._max_event)
-        check_length(request, limit)
-        if endpoint.media_types and not endpoint.media_types(
-            request.headers.get("Content-Type", "")
-        ):
+        body = arrived(request, limit)
+        headers = request.headers
+        if endpoint.media_types and not endpoint.media_types(headers.get("Content-Type", "")):
             raise Refusal(Reason.MEDIA_TYPE_UNSUPPORTED)
-        body = await read_body(request, limit, self._body_timeout)
+        size = announced(request) if body is None else len(body)
+        share = context.share = self._budget.reserve((adapter.dialect, tenant.name), size)
+        if body is None or "Content-Encoding" in headers:
+            body = await self._bodies.read(request, limit, share, body)
         context.size = len(body)
-        sender = sender_of(context.credential, request.headers.get("User-Agent", ""))
+        sender = sender_of(context.credential, headers.get("User-Agent", ""))
         inbound = Inbound(context.head, tenant, body, clock(), request.remote or "", sender)
-        receipt = context.receipt = await self._ingest(adapter, endpoint, inbound)
+        receipt = context.receipt = await self._ingest(adapter, endpoint, inbound, share)
         if adapter.dialect in self._provisioning:
             await self._provisioning[adapter.dialect].record(inbound, receipt)
         tally = context.tally = receipt.tally
@@ -182,8 +197,12 @@ class IngestHandler:
         tenant = (
             self._identify(context, adapter) if endpoint.open else self._admit(context, adapter)
         )
-        check_length(request, endpoint.max_body)
-        body = await read_body(request, endpoint.max_body, self._body_timeout)
+        # What has no tenant shares one budget: nobody may take all of it.
+        limit = endpoint.max_body if tenant.name else min(endpoint.max_body, _OPEN_BODY)
+        raw = arrived(request, limit)
+        size = announced(request) if raw is None else len(raw)
+        share = context.share = self._budget.reserve((adapter.dialect, tenant.name), size)
+        body = await self._bodies.read(request, limit, share, raw)
         inbound = Inbound(context.head, tenant, body, clock(), request.remote or "")
         try:
             return await endpoint.answer(inbound, self._documents)
@@ -192,11 +211,11 @@ class IngestHandler:
             raise Refusal(Reason.UNAVAILABLE) from None
 
     async def _ingest(
-        self, adapter: AnyAdapter, endpoint: Ingest[Any], inbound: Inbound[Any]
+        self, adapter: AnyAdapter, endpoint: Ingest[Any], inbound: Inbound[Any], share: Share
     ) -> Receipt:
         on_invalid = adapter.on_invalid(self._on_invalid)
         try:
-            reading = await self._read(endpoint, inbound)
+            reading = await self._read(endpoint, inbound, share)
         except TooMany as error:
             raise Refusal(Reason.BODY_TOO_LARGE, str(error)) from None
         except Unreadable as error:
@@ -222,12 +241,16 @@ class IngestHandler:
                 self._metrics.quarantined(adapter.dialect, inbound.tenant.name, count)
             raise
 
-    async def _read(self, endpoint: Ingest[Any], inbound: Inbound[Any]) -> ParseResult:
+    async def _read(
+        self, endpoint: Ingest[Any], inbound: Inbound[Any], share: Share
+    ) -> ParseResult:
         """Read a body, a few milliseconds at a time: between two slices others have their turn."""
         raws: list[bytes] = []
         for number, part in enumerate(endpoint.split(inbound)):
             if number:
                 await asyncio.sleep(0)
+            if endpoint.batch:
+                share.grow(PER_EVENT * len(part))
             raws += part
         reading = ParseResult([], [], batch=endpoint.batch, max_event=self._max_event)
         if raws:
@@ -239,6 +262,8 @@ class IngestHandler:
 
     def _refuse(self, context: RequestContext, refusal: Refusal) -> Reply:
         context.refusal = refusal
+        # Their frames hold the body, and the context: until garbage is collected, or from now on.
+        refusal.__traceback__ = refusal.__context__ = None
         if (
             context.adapter is not None
             and context.tenant is None

@@ -1,0 +1,105 @@
+"""The bytes of requests that are being answered: bounded in all, and for each tenant.
+
+A request reserves bytes before they exist: what its head announces before its body
+is read, more as the body arrives, is decompressed and is cut into events. It gives
+all of them back with its answer.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.errors import Reason, Refusal
+
+Who = tuple[str, str]
+"""A dialect and a tenant."""
+
+UNANNOUNCED = 1 << 16
+"""Bytes that are reserved for a body whose length is not announced, before it arrives."""
+
+PER_EVENT = 128
+"""Bytes that are reserved for each event of a batch, besides its text."""
+
+
+class _Account(msgspec.Struct, gc=False):
+    """How many bytes the requests of one tenant have reserved."""
+
+    size: int = 0
+
+
+class Budget:
+    """Bytes that requests may reserve at the same time.
+
+    Attributes:
+        held: how many are reserved now.
+    """
+
+    def __init__(self, in_all: int, per_tenant: int) -> None:
+        """At most *in_all* bytes, and *per_tenant* bytes for the requests of one tenant."""
+        self.held = 0
+        self.in_all = in_all
+        self.per_tenant = per_tenant
+        self._accounts: dict[Who, _Account] = {}
+
+    def reserve(self, who: Who, size: int) -> "Share":
+        """Reserve *size* bytes for a request of the tenant *who*.
+
+        Raises:
+            Refusal: as `Share.grow`; nothing is reserved then.
+        """
+        account = self._accounts.get(who)
+        if account is None:
+            account = self._accounts[who] = _Account()
+        # As `Share.grow`, which would cost every request another call.
+        held, sum_of_tenant = self.held + size, account.size + size
+        if held > self.in_all or sum_of_tenant > self.per_tenant:
+            raise self.refusal(size)
+        self.held = held
+        account.size = sum_of_tenant
+        return Share(self, account, size)
+
+    def refusal(self, wanted: int) -> Refusal:
+        """What to say to a request that needs *wanted* bytes, which are not free."""
+        most = min(self.in_all, self.per_tenant)
+        if wanted > most:
+            said = f"Limit: {most} bytes of memory, for the body as sent and decompressed."
+            return Refusal(Reason.BODY_TOO_LARGE, said)
+        return Refusal(Reason.OVERLOADED, "The requests being answered have too many bytes.")
+
+    def by_tenant(self) -> Mapping[Who, int]:
+        """How many bytes the requests of each tenant have reserved."""
+        return {who: account.size for who, account in self._accounts.items()}
+
+
+class Share(msgspec.Struct, gc=False):
+    """What one request has reserved: `size` bytes of *budget*, on the *account* of its tenant."""
+
+    budget: Budget
+    account: _Account
+    size: int
+
+    def grow(self, more: int) -> None:
+        """Reserve *more* bytes.
+
+        Raises:
+            Refusal: OVERLOADED while other requests hold too much; BODY_TOO_LARGE where
+                the request alone is more than its tenant may have. The share stays as it was.
+        """
+        budget, account = self.budget, self.account
+        held, size = budget.held + more, account.size + more
+        if held > budget.in_all or size > budget.per_tenant:
+            raise budget.refusal(self.size + more)
+        budget.held = held
+        account.size = size
+        self.size += more
+
+    def cover(self, size: int) -> None:
+        """Have at least *size* bytes reserved; raises as `grow`."""
+        if size > self.size:
+            self.grow(size - self.size)
+
+    def release(self) -> None:
+        """Give everything back."""
+        self.budget.held -= self.size
+        self.account.size -= self.size
+        self.size = 0
