@@ -6,7 +6,7 @@ decoder refuses goes to the schema, which decides and explains. A schema that sa
 what no decoder can be derived from is an error at import.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
@@ -41,7 +41,7 @@ class Decoder(Generic[T]):
         self._derived = derive(schema)
         self._not_finite = not_finite
         self._finite = finite
-        self.decode = _fast(self._derived, finite)
+        self.decode = _fast([self._derived, derive(schema, rare=True)], finite)
 
     def explain(self, raw: bytes) -> tuple[T, str]:
         """Check a document by the schema; return it, and its text as it is to be kept.
@@ -67,9 +67,8 @@ class Decoder(Generic[T]):
         return decoded, jsontext.dumps(document) if odd else raw.decode()
 
 
-def _fast(derived: Derived, finite: bool) -> Callable[[bytes], Any]:
-    typed: Callable[[bytes], Any] = msgspec.json.Decoder(derived.struct).decode
-    accepts = derived.accepts
+def _fast(derived: Sequence[Derived], finite: bool) -> Callable[[bytes], Any]:
+    usual, rare = [_typed(one) for one in derived]
 
     def decode(raw: bytes) -> Any:
         # Text fields may refuse NUL, and the decoder cannot tell them from others.
@@ -83,9 +82,25 @@ def _fast(derived: Derived, finite: bool) -> Callable[[bytes], Any]:
         if finite and jsontext.may_overflow(raw):
             return None
         try:
-            document = typed(raw)
+            return usual(raw)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            pass
+        try:
+            return rare(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
-        return document if accepts is None or accepts(document) else None
+
+    return decode
+
+
+def _typed(derived: Derived) -> Callable[[bytes], Any]:
+    typed: Callable[[bytes], Any] = msgspec.json.Decoder(derived.struct).decode
+    accepts = derived.accepts
+    if accepts is None:
+        return typed
+
+    def decode(raw: bytes) -> Any:
+        document = typed(raw)
+        return document if accepts(document) else None
 
     return decode

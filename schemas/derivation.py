@@ -49,8 +49,10 @@ class Derived(msgspec.Struct, frozen=True):
         return self.struct(**values)
 
 
-def derive(schema: Schema, within: tuple[type[Schema], ...] = ()) -> Derived:
+def derive(schema: Schema, within: tuple[type[Schema], ...] = (), *, rare: bool = False) -> Derived:
     """Derive a struct from *schema*, which stands within schemas of the classes *within*.
+
+    With *rare*, the struct is for values that the usual one refuses, see `Shape.rare`.
 
     Raises:
         TypeError: the schema says what no struct can be derived from.
@@ -62,7 +64,7 @@ def derive(schema: Schema, within: tuple[type[Schema], ...] = ()) -> Derived:
         raise TypeError(f"{name}: a decoder cannot be derived from a schema within itself.")
     if schema.many or schema.partial or schema.unknown != EXCLUDE:
         raise TypeError(f"{name}: a decoder knows neither many, nor partial, nor unknown.")
-    builder = _Builder(schema, (*within, type(schema)))
+    builder = _Builder(schema, (*within, type(schema)), rare)
     for field in schema.fields.values():
         builder.add(field)
     return builder.finished()
@@ -71,9 +73,10 @@ def derive(schema: Schema, within: tuple[type[Schema], ...] = ()) -> Derived:
 class _Builder:
     """A struct in the making: one member for a field, and one more for each other spelling."""
 
-    def __init__(self, schema: Lenient, within: tuple[type[Schema], ...]) -> None:
+    def __init__(self, schema: Lenient, within: tuple[type[Schema], ...], rare: bool) -> None:
         self._schema = schema
         self._within = within
+        self._rare = rare
         self._members: list[tuple[str, Any] | tuple[str, Any, Any]] = []
         self._names: set[str] = set()
         self._keys: dict[str, str] = {}
@@ -121,13 +124,14 @@ class _Builder:
 
     def _shape(self, field: fields.Field[Any]) -> Shape:
         if type(field) is not fields.Nested:
-            return shape_of(field)
+            shape = shape_of(field)
+            return shape.rare if self._rare and shape.rare is not None else shape
         _check_options(field)
         if field.many or field.unknown not in (None, EXCLUDE) or field.validators:
             raise _underivable(field, "many, unknown or validators of a nested schema")
         if _default(field) is not None:
             raise _underivable(field, "the default of a nested schema")
-        inner = derive(field.schema, self._within)
+        inner = derive(field.schema, self._within, rare=self._rare)
         self._nested[str(field.name)] = inner
         kind: Any = inner.struct | None if field.allow_none else inner.struct
         return Shape(kind, accepts=inner.accepts)

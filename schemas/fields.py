@@ -28,12 +28,14 @@ class Shape(msgspec.Struct, frozen=True):
     `type` is the type, as msgspec reads it, of what may stand in a document. Where
     it cannot say all, `accepts` tells whether a decoded value is right. Where the
     field makes another value of it, so does `resolve`, which leaves what the field
-    itself made as it is.
+    itself made as it is. `rare` is what a second decoder takes, for right values that the
+    first one refuses.
     """
 
     type: Any  # Any: type forms such as `str | None` have no common type
     resolve: Callable[[Any], Any] | None = None  # Any: values of that type
     accepts: Callable[[Any], bool] | None = None  # Any: values of that type
+    rare: "Shape | None" = None
 
 
 class Text(fields.String):
@@ -118,7 +120,9 @@ class Timestamp(fields.Field[int]):
     def shape(self) -> Shape:
         kind: Any = datetime if self.required else datetime | None
         accepts = _zoned if self.zone_required else times.is_plain
-        return Shape(kind, resolve=_resolved, accepts=accepts)
+        text: Any = str if self.required else str | None
+        rare = Shape(text, resolve=self._from_text, accepts=self._is_time)
+        return Shape(kind, resolve=_resolved, accepts=accepts, rare=rare)
 
     def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:  # Any: as marshmallow
         if value == "":
@@ -134,6 +138,20 @@ class Timestamp(fields.Field[int]):
             return times.microseconds(value, zone_required=self.zone_required)
         except ValueError as error:
             raise ValidationError(str(error)) from None
+
+    def _is_time(self, text: str) -> bool:
+        if not text:
+            return not self.required
+        try:
+            times.rare_microseconds(text, self.zone_required)
+        except ValueError:
+            return False
+        return True
+
+    def _from_text(self, given: Any) -> Any:  # Any: text, microseconds or None
+        if not isinstance(given, str):
+            return given
+        return times.rare_microseconds(given, self.zone_required) if given else None
 
 
 def _zoned(moment: datetime) -> bool:

@@ -1,8 +1,10 @@
 """Parsing times, in the same way for all dialects.
 
-The form of RFC 3339: ``YYYY-MM-DDTHH:MM:SS``, a fraction (rounded to microseconds), and
-``Z`` or an offset (``+02:00`` or ``+0200``). ``t``, ``z`` and a space instead of ``T`` are
-accepted. The dialect decides whether a missing zone means UTC or is an error.
+The form of RFC 3339: ``YYYY-MM-DDTHH:MM:SS``, a fraction (rounded to microseconds), and ``Z``
+or an offset. ISO 8601 as clients write it is accepted too: a day alone, no separators
+(``20260504T044500Z``), no seconds, ``+0200`` or ``+02``, a comma before the fraction, ``t``,
+``z``, a space instead of ``T``, and ``:60``, which becomes ``:59.999999``. The dialect decides
+whether a missing zone means UTC or is an error.
 """
 
 import re
@@ -13,10 +15,12 @@ from functools import lru_cache
 import msgspec
 
 _TIME = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d):(\d\d):(\d\d)"
-    r"(?:\.(\d*))?([Zz]|[+-]\d\d:?\d\d)?",
+    r"(\d{4})(-?)(\d\d)\2(\d\d)"
+    r"(?:[Tt ](\d\d)(:?)(\d\d)(?:\6(\d\d)(?:[.,](\d*))?)?([Zz]|[+-]\d\d(?::?\d\d)?)?)?",
     re.ASCII,
 )
+_LONGEST = 40
+"""Longer texts, whose fraction has no end, are not remembered."""
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1)
@@ -60,21 +64,36 @@ def microseconds(text: str, *, zone_required: bool = False) -> int:
     return _by_pattern(text, zone_required)
 
 
+def rare_microseconds(text: str, zone_required: bool) -> int:
+    """As `microseconds`, faster for rare forms and for a text that was read before."""
+    if len(text) > _LONGEST:
+        return microseconds(text, zone_required=zone_required)
+    return _remembered(text, zone_required)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(text: str, zone_required: bool) -> int:
+    return _by_pattern(text, zone_required)
+
+
 def _by_pattern(text: str, zone_required: bool) -> int:
     match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError("Not a time of the form YYYY-MM-DDTHH:MM:SS[.fraction][Z|+hh:mm].")
-    day, hour, minute, second, fraction, zone = match.groups()
-    h, m, s = int(hour), int(minute), int(second)
-    if h > 23 or m > 59 or s > 59:
+    year, _, month, day, hour, _, minute, second, fraction, zone = match.groups("")
+    h, m, s = int(hour or 0), int(minute or 0), int(second or 0)
+    if h > 23 or m > 59 or s > 60:
         raise ValueError("Not a time of day.")
     try:
-        micros = _midnight(day) + ((h * 60 + m) * 60 + s) * 1_000_000
+        micros = _midnight(f"{year}-{month}-{day}") + ((h * 60 + m) * 60 + s) * 1_000_000
     except ValueError:
         raise ValueError("Not a day of the calendar.") from None
-    if fraction:
+    if s == 60:
+        # A leap second. The clocks that count from 1970 have none.
+        micros -= 1
+    elif fraction:
         micros += (int(fraction[:7].ljust(7, "0")) + 5) // 10
-    if zone is None:
+    if not zone:
         if zone_required:
             raise ValueError("The time has no zone; end it with Z or an offset.")
     elif zone not in "Zz":
@@ -85,7 +104,7 @@ def _by_pattern(text: str, zone_required: bool) -> int:
 
 
 def _offset(zone: str) -> int:
-    hours, minutes = int(zone[1:3]), int(zone[-2:])
+    hours, minutes = int(zone[1:3]), int(zone[3:].lstrip(":") or 0)
     if hours > 23 or minutes > 59:
         raise ValueError("Not an offset from UTC.")
     total = (hours * 60 + minutes) * 60_000_000

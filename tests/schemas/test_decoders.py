@@ -1,5 +1,7 @@
 """The decoders accept only what the schemas accept, with the same values."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,6 +96,26 @@ def test_other_spellings_numbers_and_rules_are_decoded_fast(name, raw, attribute
 
     assert assert_fast_as_by_schema(decoder, raw.decode())
     assert repr(value) == repr(getattr(decoder.decode(raw), attribute))
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2015-05-18T14:07Z", "20150518T140700Z", "2015-05-18T14:07:00,5+02", "2015-05-18T14:06:60Z"],
+)
+def test_rare_forms_of_a_time_are_decoded_fast(time):
+    for name, member in [("moesif.Event", "request"), ("logspace.Event", "timestamp")]:
+        given = {"time": time, "verb": "GET", "uri": "/"} if member == "request" else time
+        text = with_member(name, f'"{member}":{json.dumps(given)}'.encode()).decode()
+
+        assert assert_fast_as_by_schema(DECODERS[name], text)
+
+
+def test_an_optional_time_that_is_empty_is_decoded_fast():
+    text = with_member(
+        "moesif.Action", b'"actionName":"a","request":{"time":"","uri":"/"}'
+    ).decode()
+
+    assert assert_fast_as_by_schema(DECODERS["moesif.Action"], text)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_time_is_loaded_as_microseconds():
     assert [1_431_957_600_000_000] * 3 == [field.deserialize(NOON) for field in fields]
 
 
-@pytest.mark.parametrize("given", [1431957600000, True, 1.5, [], {}, "noon", "2015-05-18"])
+@pytest.mark.parametrize("given", [1431957600000, True, 1.5, [], {}, "noon", "2015-05"])
 def test_a_time_is_text_of_the_documented_form(given):
     with pytest.raises(ValidationError):
         Timestamp().deserialize(given)
