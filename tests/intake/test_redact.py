@@ -38,6 +38,14 @@ def test_a_member_is_masked_by_name_at_any_depth_and_in_any_case():
     } == masked(redactor(keys=["PASSWORD"]), document)
 
 
+@pytest.mark.parametrize("inner", ["password", "token", "other"])
+def test_nothing_of_a_masked_value_is_left_if_it_holds_masked_members_itself(inner):
+    document = {"password": {inner: {"token": SECRET}, "rest": SECRET}, "b": 1}
+
+    found = masked(redactor(keys=["password", "token"]), document)
+    assert {"password": MASK, "b": 1} == found
+
+
 def test_a_header_is_masked_in_any_case_but_only_in_headers():
     document = {
         "request": {"headers": {"Authorization": SECRET, "Accept": "*/*"}},
@@ -110,7 +118,7 @@ def test_an_event_with_too_many_secrets_to_mask_is_withheld():
 
 def test_a_large_secret_masks_type_and_subject():
     data = json.dumps({"password": ["x" * 100_000, "GET"]})
-    record = redactor(keys=["password"]).redact(make_record(data=data, subject="GET"))
+    record = redactor(keys=["password"]).redact(make_record(data=data, subject="not in it"))
 
     assert ({"password": MASK}, MASK, MASK) == (
         json.loads(record.data),
@@ -164,8 +172,9 @@ def test_masking_changes_only_data_type_and_subject():
 
 
 @pytest.mark.parametrize("number", [7, 77123.25, 1e22, -0.0])
-def test_a_subject_that_is_a_masked_number_is_masked(number):
-    record = make_record(data=json.dumps({"user_id": number}), subject=str(number))
+@pytest.mark.parametrize("form", [str, lambda number: str(float(number))])
+def test_a_subject_that_is_a_masked_number_is_masked(number, form):
+    record = make_record(data=json.dumps({"user_id": number}), subject=form(number))
 
     assert MASK == redactor(keys=["user_id"]).redact(record).subject
 
@@ -238,6 +247,7 @@ def test_rejected_text_that_is_not_json_is_withheld_if_there_are_rules():
 
     assert WITHHELD == redactor(keys=["password"]).redact_raw("moesif", "acme", text)
     assert WITHHELD == redactor(keys=["password"]).redact_raw("moesif", "acme", "[" * 100_000)
+    assert WITHHELD == redactor(keys=["password"]).redact_raw("moesif", "acme", f'"{"x" * 2**20}"')
     assert text == redactor().redact_raw("moesif", "acme", text)
     assert text == redactor(other=Rules.of([], ["a"])).redact_raw("moesif", "acme", text)
 

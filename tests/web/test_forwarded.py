@@ -58,6 +58,12 @@ def test_the_rightmost_address_that_is_no_proxy_is_the_client(values, expected):
     assert expected == client("X-Forwarded-For", *values)
 
 
+def test_no_more_than_32_proxies_are_read_of_a_request():
+    proxies = ", ".join(f"10.0.0.{n}" for n in range(100))
+
+    assert "10.0.0.68" == client("X-Forwarded-For", f"203.0.113.7, {proxies}")
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
