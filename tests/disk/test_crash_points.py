@@ -43,6 +43,12 @@ def cut(disk: Disk, image: Path) -> Iterator[None]:
 
 WAYS: dict[str, Way] = {"killed": killed, "cut": cut, "shuffled": Disk.every_naming}
 
+EACH_WAY = [
+    "killed",
+    pytest.param("cut", marks=pytest.mark.slow),
+    pytest.param("shuffled", marks=pytest.mark.slow),
+]
+
 # A store whose last events are only in its log, as after a kill: the process ends at once.
 LEFT = """
 import asyncio, os, sys
@@ -134,7 +140,7 @@ async def counted(site: Site) -> Counter[str]:
     return found
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", EACH_WAY)
 async def test_a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing(site, shim, way):
     await site.store(make_record("a", data='"a"'), make_record(data='"keyless"'))
     left(site, "b", "c")
@@ -154,7 +160,7 @@ async def test_a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing(site,
     assert {1, 2} == states
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", EACH_WAY)
 async def test_a_crash_at_any_step_of_a_restore_keeps_the_old_state_or_the_new_one(site, shim, way):
     await site.store(make_record("a", data='"a"'))
     await site.queue(make_record("q", data='"q"'))
