@@ -199,8 +199,7 @@ async def test_no_answer_leaves_before_its_own_fsync_returned(recording):
 
 
 async def test_an_answer_waits_for_an_fsync_that_takes_long(recording):
-    with recording.process.config.open("a") as config:
-        config.write("[store]\ndeadline = 30\n")
+    recording.process.config.write_text(f"{PROCESS_CONFIG}\n[store]\ndeadline = 30\n")
     recording.process.start()
     with recording.control.held_fsync():
         waiting = asyncio.create_task(ask(recording.process.url, one_device_event()))
