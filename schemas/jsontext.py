@@ -36,15 +36,13 @@ class Unreadable(ValueError):
     """The text is not acceptable JSON; the argument is a sentence for the client."""
 
 
-def require_utf8(body: bytes, *, bom: bool = False) -> bytes:
-    """Check that *body* is UTF-8 and not blank, and return it.
-
-    With *bom*, a byte order mark at the start is dropped.
+def require_utf8(body: bytes) -> bytes:
+    """Check that *body* is UTF-8 and not blank, and return it without its byte order mark.
 
     Raises:
         Unreadable: the bytes are not UTF-8, or there are none.
     """
-    if bom and body.startswith(_BOM):
+    if body.startswith(_BOM):
         body = body[len(_BOM) :]
     if not body.isascii():
         try:

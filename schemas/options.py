@@ -130,7 +130,7 @@ def json_text(schema: Schema) -> Callable[[bytes], str]:
     """What parses a file that *schema* checks to JSON text with defaults filled in."""
 
     def parse(content: bytes) -> str:
-        document = jsontext.loads(jsontext.require_utf8(content, bom=True))
+        document = jsontext.loads(jsontext.require_utf8(content))
         return dump(schema, load(schema, document))
 
     return parse

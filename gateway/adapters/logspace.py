@@ -116,7 +116,7 @@ class LogspaceAdapter(Adapter[logspace.Options, Credential, Tenant], HasFolders)
         return self._options.on_invalid or default
 
     def _split(self, inbound: Inbound[Tenant]) -> Iterable[list[bytes]]:
-        return split_array(jsontext.require_utf8(inbound.body, bom=True))
+        return split_array(jsontext.require_utf8(inbound.body))
 
     def _read(self, inbound: Inbound[Tenant], raws: Sequence[bytes], result: ParseResult) -> None:
         read_batch(EVENT, raws, result, self._recorder(inbound))

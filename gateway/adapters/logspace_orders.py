@@ -33,7 +33,7 @@ class Orders:
         """``PUT /capabilities/{controller}``: kept whatever it replaces."""
         controller = inbound.head.params["controller"]
         try:
-            raw = jsontext.require_utf8(inbound.body, bom=True)
+            raw = jsontext.require_utf8(inbound.body)
             if jsontext.values_exceed(raw, jsontext.MAX_VALUES):
                 return _bad_capabilities([Problem("", jsontext.TOO_MANY_VALUES)])
             capabilities = load(_CAPABILITIES, jsontext.loads(raw))

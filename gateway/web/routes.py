@@ -104,6 +104,10 @@ def _by_path(adapter: AnyAdapter) -> dict[str, dict[str, Endpoint]]:
                         f"The dialect '{adapter.dialect}' has two endpoints for {method} {path}."
                     )
                 known[method] = endpoint
+    for methods in found.values():
+        if "GET" in methods:
+            # RFC 9110: every resource that answers GET answers HEAD, with the same head.
+            methods.setdefault("HEAD", methods["GET"])
     return found
 
 

@@ -40,7 +40,9 @@ def addresses(adapter):
     known = {}
     for endpoint in adapter.endpoints:
         for path in endpoint.paths:
-            known.setdefault(client(adapter).filled(path), set()).update(endpoint.methods)
+            methods = known.setdefault(client(adapter).filled(path), set())
+            methods.update(endpoint.methods)
+            methods |= {"HEAD"} if "GET" in methods else set()
     return known
 
 
@@ -286,3 +288,14 @@ async def test_an_internal_error_is_answered_in_the_dialects_words_without_its_t
 
     assert_words(adapter, answer, Reason.INTERNAL)
     assert b"secret" not in answer.body
+
+
+@EACH
+async def test_a_byte_order_mark_before_json_is_dropped(gateway, adapter):
+    known = client(adapter)
+    marked = b"\xef\xbb\xbf" + known.body.encode()
+    answer = await gateway.send(known.method, known.path, marked, known.sent)
+    [stored] = await gateway.events()
+
+    assert known.success == answer.status
+    assert known.kind == stored["kind"]

@@ -217,7 +217,6 @@ DEEP = b'{"a":' * 64 + b"1" + b"}" * 64
         DUMPED.replace(b"Software", b"\xff"),
         DUMPED + b"{}",
         DUMPED[:-1],
-        b"\xef\xbb\xbf" + DUMPED,
         DUMPED.decode().encode("utf-16"),
         DUMPED.decode().encode("utf-16-le"),
         b"null",

@@ -363,11 +363,11 @@ def test_blank_bodies_and_invalid_utf8_are_unreadable(body):
 @pytest.mark.parametrize("body", [b"\xef\xbb\xbf", b"\xef\xbb\xbf \n"])
 def test_a_body_of_a_byte_order_mark_alone_is_blank(body):
     with pytest.raises(Unreadable, match="empty"):
-        jsontext.require_utf8(body, bom=True)
+        jsontext.require_utf8(body)
 
 
-def test_a_byte_order_mark_is_dropped_if_the_dialect_allows_it():
-    assert b"[]" == jsontext.require_utf8(b"\xef\xbb\xbf[]", bom=True)
+def test_a_byte_order_mark_is_dropped():
+    assert b"[]" == jsontext.require_utf8(b"\xef\xbb\xbf[]")
 
 
 def test_the_limit_of_depth_counts_no_neighbours():

@@ -9,7 +9,7 @@ from gateway.adapters import ADAPTERS
 from gateway.checks import dialects
 from gateway.config import resolve
 from gateway.web.routes import Routes, decode_segment, normal
-from tests.conftest import CONFIG
+from tests.conftest import APPLICATION_ID, CONFIG
 from tests.dialects import REPORT
 from tests.tiny import TinyAdapter
 from tests.web.sockets import connected, head, start
@@ -195,10 +195,14 @@ async def test_the_public_listener_serves_only_the_dialects(gateway, path):
     assert (404, "application/problem+json") == (answer.status, answer.headers["Content-Type"])
 
 
-@pytest.mark.parametrize("target", [DEVICE, "/events", "/v1/events", "/nowhere", "/v1/nowhere"])
-async def test_a_head_request_gets_no_body(gateway, target):
+@pytest.mark.parametrize(
+    "target",
+    [DEVICE, "/events", "/v1/events", "/nowhere", "/v1/nowhere", "/health/probe", "/v1/config"],
+)
+async def test_a_head_request_gets_what_get_gives_without_the_body(gateway, target):
+    key = f"X-Moesif-Application-Id: {APPLICATION_ID}"
     async with connected(gateway) as line:
-        await line.say(head("HEAD", target), head("GET", target))
+        await line.say(head("HEAD", target, key), head("GET", target, key))
         only_head, whole = await line.hear(bodiless=True), await line.hear()
 
     assert whole.status == only_head.status
@@ -261,7 +265,7 @@ def test_addresses_that_no_path_shares_are_kept_apart(one, other):
 def test_two_endpoints_of_a_dialect_share_an_address_but_no_method():
     found = Routes([adapter("first", "GET /a", "PUT /a")]).find("/a")
 
-    assert {"GET", "PUT"} == set(found.methods)
+    assert {"GET", "HEAD", "PUT"} == set(found.methods)
     with pytest.raises(ValueError, match="'first' has two endpoints for GET /a"):
         Routes([adapter("first", "GET /a", "PUT /a", "GET /a")])
 
