@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import StoreError
 from gateway.intake import drain
 from gateway.intake.commit import GroupCommitter
 from gateway.record import EventRecord, Outcome
+from gateway.store import Count
 from gateway.stores import keys, spool
 from gateway.stores.sqlite import SqliteStore
 from tests.simulator.model import Broken
@@ -67,6 +69,19 @@ def pieces_have_any_size(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(drain, "MAX_BYTES", 1 << 30)
 
 
+def counts_that_may_be_kept_are_added_again(patch: pytest.MonkeyPatch) -> None:
+    """A transaction of counts whose outcome is unknown is repeated."""
+    add = SqliteStore.add_counts
+
+    async def add_counts(self: SqliteStore, counts: Sequence[Count]) -> None:
+        try:
+            await add(self, counts)
+        except StoreError as error:
+            raise StoreError(str(error), nothing_kept=True) from error
+
+    patch.setattr(SqliteStore, "add_counts", add_counts)
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("fault", "message"),
@@ -75,6 +90,7 @@ def pieces_have_any_size(patch: pytest.MonkeyPatch) -> None:
         (nothing_is_reconciled, "stored twice"),
         (a_kept_attempt_is_a_duplicate, "duplicate of itself"),
         (nobody_gives_up, "waited"),
+        (counts_that_may_be_kept_are_added_again, "counted"),
         # Keys of a large piece are one run.
         (pieces_have_any_size, "a transaction of|a run of"),
     ],

@@ -11,10 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.record import EventRecord, Outcome, key_of
+from gateway.store import CountSelection, Sighting
 from gateway.stores.schema import migrations
 from gateway.stores.sqlite import care_for, open_reader, open_store
 from tests.conftest import ROOT
-from tests.records import closing, make_record, make_rejected, sequences, stored
+from tests.records import NOW, closing, make_record, make_rejected, sequences, stored
 from tests.stores.old_store import key_at, make_old_store, many_records
 
 STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
@@ -78,6 +79,8 @@ async def test_an_older_store_can_be_read_without_being_upgraded(path, version):
 
     async with closing(await open_reader(f"sqlite:///{path}")) as reader:
         assert records == await stored(reader)
+        assert [] == list(await reader.counts(CountSelection()))
+        assert {3: Sighting(1, NOW, NOW)} == await reader.sightings([1, 3])
     assert version_of(path) == version
 
 
