@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import structlog
 from aiohttp import web
 
@@ -16,8 +17,9 @@ from gateway.auth import Keyring
 from gateway.care import Progress
 from gateway.checks import AdapterClasses, control_path, spool_path, tenants_of
 from gateway.config import Settings
+from gateway.erasure import erase
 from gateway.errors import StoreError
-from gateway.intake.assembly import Bounds, assemble
+from gateway.intake.assembly import SPOOL_DEADLINE, Bounds, assemble
 from gateway.intake.documents import MaskedDocuments
 from gateway.intake.redact import Redactor, Rules
 from gateway.ops.control import Command, ControlServer
@@ -26,7 +28,7 @@ from gateway.ops.log import LoopErrors
 from gateway.ops.metrics import Metrics
 from gateway.ops.notify import feed_watchdog, notify
 from gateway.retention import Retention, policy_of
-from gateway.store import Rotates
+from gateway.store import Rotates, Selection
 from gateway.stores import open_store
 from gateway.stores.documents import FolderDocuments
 from gateway.stores.spool import open_spool
@@ -111,7 +113,7 @@ class Gateway:
         settings, ingest = self._settings, self._settings.ingest
         self._store = store = await open_store(settings.store.url, settings.quarantine.max_records)
         self._stack.push_async_callback(store.close)
-        spool = await open_spool(spool_path(settings), settings.spool.max_events)
+        self._spool = spool = await open_spool(spool_path(settings), settings.spool.max_events)
         self._stack.push_async_callback(spool.close)
         assembly = await assemble(
             self._stack,
@@ -174,7 +176,7 @@ class Gateway:
 
     async def _take_commands(self) -> None:
         store, path = self._store, control_path(self._settings)
-        commands: dict[str, Command] = {"status": self._status}
+        commands: dict[str, Command] = {"status": self._status, "prune": self._prune}
         if isinstance(store, Rotates):
             rotate = store.rotate
             commands["rotate"] = lambda _, progress: rotate(progress)
@@ -182,6 +184,12 @@ class Gateway:
             control = ControlServer(path, commands)
             self._stack.push_async_callback(control.close)
             await control.start()
+
+    async def _prune(self, arguments: Mapping[str, object], progress: Progress) -> object:
+        wanted = msgspec.convert(arguments, Selection)
+        # By then every request that waits is in the store or the spool.
+        settled = self._settings.store.deadline + SPOOL_DEADLINE
+        return await erase(self._store, self._spool, wanted, progress, settled)
 
     async def _status(self, _: Mapping[str, object], __: Progress) -> object:
         return {"store_unavailable": await self.probe()}

@@ -129,6 +129,13 @@ class Sighting(msgspec.Struct, frozen=True):
     last: int
 
 
+class Pruned(msgspec.Struct, frozen=True):
+    """What was erased. `left` names files that may still have it, each with the reason."""
+
+    events: int
+    left: list[str] = []
+
+
 class StoredDocument(msgspec.Struct, frozen=True):
     """A document kept for a dialect; `modified` is in microseconds since 1970 UTC."""
 
@@ -239,6 +246,16 @@ class Store(Appender, Documents, Reader, Protocol):
         `reconcile`.
 
         Raises StoreError.
+        """
+
+    async def prune(self, wanted: Selection, progress: Progress) -> Pruned:
+        """Erase what *wanted* selects and was received until now: no byte remains in the files.
+
+        Of a quarantined record, which has no subject, it counts whether its text mentions
+        the subject. Appends go on meanwhile. Keys stay as after `expire`.
+
+        Raises StoreError: it is not complete, and has to be done again; or no such tenant,
+        dialect or kind is stored, or nothing so old, and it says what there is.
         """
 
 

@@ -13,6 +13,7 @@ from gateway.cli.backup import backup
 from gateway.cli.check import check
 from gateway.cli.doctor import doctor
 from gateway.cli.export import export
+from gateway.cli.prune import prune
 from gateway.cli.rebuild_keys import rebuild_keys
 from gateway.cli.recover import recover
 from gateway.cli.restore import restore
@@ -36,6 +37,7 @@ _COMMANDS = (
     backup,
     restore,
     rotate,
+    prune,
     verify,
     recover,
     rebuild_keys,

@@ -13,6 +13,8 @@ from gateway.cli.console import (
     reports,
     show,
 )
+from gateway.erasure import note_backup
+from gateway.stores import files_of
 
 
 @click.command()
@@ -33,6 +35,7 @@ def backup(path: Path, folder: Path, keep: int | None) -> None:
     settings = read_settings(path)
     with reports(), progress_bars() as progress:
         made, listed = backups.make(folder, care_of_all(settings), keep, progress)
+        note_backup(files_of(settings.store.url), folder)
     show({"folder": str(made), "files": listed.files}, f"{made}: {_words(listed)}")
 
 

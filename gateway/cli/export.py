@@ -10,30 +10,21 @@ from typing import Any
 import click
 
 from gateway.checks import dialects
-from gateway.cli.console import IO_ERROR, UNAVAILABLE, config_option, fail, read_settings
+from gateway.cli.console import (
+    IO_ERROR,
+    UNAVAILABLE,
+    Timestamp,
+    config_option,
+    fail,
+    read_settings,
+)
 from gateway.errors import StoreError
 from gateway.export import cloudevent
 from gateway.record import Kind
 from gateway.store import Selection
 from gateway.stores import open_reader
-from schemas import times
 
 _BROKEN_PIPE = 128 + signal.SIGPIPE
-
-
-class Timestamp(click.ParamType[int]):
-    """A time as text, read as microseconds since 1970 UTC; a day alone is its midnight."""
-
-    name = "TIME"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        text = str(value)
-        try:
-            return times.microseconds(text if "T" in text else f"{text}T00:00:00Z")
-        except ValueError as error:
-            self.fail(f"{text}: {error}", param, ctx)
 
 
 @click.command()
@@ -42,6 +33,7 @@ class Timestamp(click.ParamType[int]):
 @click.option("--dialect", type=click.Choice(sorted(dialects())), help="Only this dialect.")
 @click.option("--tenant", help="Only this tenant.")
 @click.option("--kind", help=f"Only this kind; {Kind.REJECTED} shows the quarantine.")
+@click.option("--subject", help="Only of this subject.")
 @click.option("--since", type=Timestamp(), help="Only what was received at or after this time.")
 @click.option("--until", type=Timestamp(), help="Only what was received before this time.")
 @click.option(

@@ -7,6 +7,7 @@ reasons: the writer keeps in memory what is in the file, and SQLite before 3.51.
 corrupt a WAL that two connections checkpoint at the same time.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,6 +24,9 @@ T = TypeVar("T")
 
 BUSY_SECONDS = 0.5
 """How long a write waits for the lock of another process; agents wait three seconds."""
+
+_TRIES = 50
+"""How often the WAL is tried to be emptied, a tenth of a second apart."""
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -111,6 +115,24 @@ class Database:
                 self._tighten(connection)
 
         return await self.run(relaxed)
+
+    async def empty_wal(self) -> None:
+        """Move all of the WAL into the file, and cut it to nothing.
+
+        Raises:
+            StoreError: another program reads the file.
+        """
+        for _ in range(_TRIES):
+            [(busy, _, _)] = await self.run(
+                lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            )
+            if not busy:
+                return
+            await asyncio.sleep(0.1)
+        raise StoreError(
+            f"{self.claim.wal} could not be emptied, because another program reads the database. "
+            "End it, an export for example, and try again."
+        )
 
     def _tighten(self, connection: sqlite3.Connection) -> None:
         _roll_back(connection)

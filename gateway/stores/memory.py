@@ -9,19 +9,21 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from gateway.care import StoreCare
+from gateway.care import Progress, StoreCare
 from gateway.errors import StoreError
-from gateway.record import EventRecord, Kind, Outcome
+from gateway.record import EventRecord, Kind, Outcome, clock
 from gateway.store import (
     Count,
     CountSelection,
     Expired,
+    Pruned,
     Reader,
     RetentionPolicy,
     Selection,
     Sighting,
     StoredDocument,
 )
+from gateway.stores.mentions import prunable
 from gateway.stores.senders import Distinct
 
 _MINUTE = 60_000_000
@@ -121,6 +123,17 @@ class MemoryStore:
             self._delete(oldest)
             by_size += 1
         return Expired(by_size=by_size, more=by_size > 0, pressing=by_size > 0)
+
+    async def prune(self, wanted: Selection, progress: Progress) -> Pruned:
+        known = [(one.dialect, one.tenant, one.kind) for one in self._events.values()]
+        for at, name in enumerate((wanted.dialect, wanted.tenant, wanted.kind)):
+            if name is not None and name not in {names[at] for names in known}:
+                there = ", ".join(sorted({names[at] for names in known})) or "none"
+                raise StoreError(f"The store has no events of '{name}'. There are: {there}.")
+        gone = [seq for seq, one in self._events.items() if prunable(one, wanted, clock())]
+        for sequence in gone:
+            self._delete(sequence)
+        return Pruned(len(gone))
 
     def _delete(self, sequence: int) -> None:
         record = self._events.pop(sequence)

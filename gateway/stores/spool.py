@@ -7,7 +7,7 @@ records on, oldest first.
 
 import asyncio
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,11 +22,16 @@ _HELD = "SELECT record FROM spooled WHERE key = ?"
 _IDENTITIES = "SELECT key FROM spooled"
 _SIZES = "SELECT seq, length(record) FROM spooled ORDER BY seq LIMIT ?"
 _OLDEST = "SELECT record FROM spooled WHERE seq <= ? ORDER BY seq"
+_ALL = "SELECT seq, record FROM spooled"
 _DROP = "DELETE FROM spooled WHERE seq <= ?"
 
 # A record's time may be of a class of int, which msgspec asks about.
 _ENCODE = msgspec.msgpack.Encoder(enc_hook=int).encode
 _DECODE = msgspec.msgpack.Decoder(EventRecord).decode
+
+
+MAX_ERASED = 10_000
+"""More records are not looked through and written anew at once."""
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -105,10 +110,33 @@ class Spool:
 
     async def drop(self, piece: Piece) -> None:
         """Forget the records of *piece*, the oldest ones: the store has them."""
-        await self._database.write(lambda db: db.execute(_DROP, (piece.last,)))
-        self.depth -= len(piece.records)
+        sql = (_DROP, (piece.last,))
+        # Some of them may have been erased meanwhile.
+        self.depth -= await self._database.write(lambda db: db.execute(*sql).rowcount)
         self._identities.difference_update(record.identity for record in piece.records)
         self._tell_whether_filled()
+
+    async def erase(self, chosen: Callable[[EventRecord], bool]) -> int:
+        """Erase *chosen* records, of which no byte remains in the file; return how many.
+
+        Raises:
+            StoreError: it is not complete, and has to be done again.
+        """
+        if self.depth > MAX_ERASED:
+            raise StoreError(f"The spool holds {self.depth:,} events. Prune once it has drained.")
+
+        def work(db: sqlite3.Connection) -> int:
+            rows = db.execute(_ALL).fetchall()
+            gone = [(seq,) for seq, blob in rows if chosen(_DECODE(blob))]
+            db.executemany("DELETE FROM spooled WHERE seq = ?", gone)
+            return len(gone)
+
+        erased = await self._database.write(work)
+        # What has drained was deleted too: the file is written anew, without what is unused.
+        await self._database.run(lambda db: db.execute("VACUUM"))
+        await self._database.empty_wal()
+        await self.reconcile(())
+        return erased
 
     async def probe(self) -> None:
         """Return if an event could be queued now, else raise StoreError."""

@@ -11,7 +11,7 @@ import structlog
 from gateway.care import Progress, StoreCare
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
-from gateway.store import Count, Expired, RetentionPolicy, Rotated
+from gateway.store import Count, Expired, Pruned, RetentionPolicy, Rotated, Selection
 from gateway.stores import rejects
 from gateway.stores.database import ENGINE, Database, Engine, in_transaction, open_database
 from gateway.stores.expiry import LONGEST, Expiry
@@ -68,6 +68,7 @@ class SqliteStore(Readings):
         # Ids and keys of the last transaction that are no longer in the file.
         self._departed: list[tuple[bytes, bytes | None]] = []
         self._expiry: Expiry | None = None
+        self._erasing = False
         self._warming = asyncio.create_task(self._warm(), name="key-filter")
 
     async def _warm(self) -> None:
@@ -200,6 +201,9 @@ class SqliteStore(Readings):
     def _expire(self, db: sqlite3.Connection, policy: RetentionPolicy, now: int) -> Expired:
         self._check_alone()
         self._catch_up()
+        if self._erasing:
+            # Pages that retention makes free are not overwritten.
+            return Expired()
         expiry = self._expiry
         # The index may have been replaced, by that of another file even.
         if expiry is None or expiry.keys is not self._keys or expiry.policy != policy:
@@ -209,6 +213,23 @@ class SqliteStore(Readings):
         finally:
             self._departed += expiry.removed
             expiry.removed = []
+
+    async def prune(self, wanted: Selection, progress: Progress) -> Pruned:
+        if self._erasing:
+            raise StoreError("Another gateway prune is at work.")
+        from gateway.stores.erasing import copies, erase  # noqa: PLC0415 - loaded when needed
+
+        def marks() -> tuple[int, int]:
+            self._check_alone()
+            self._catch_up()
+            return self._keys.sealed_to, self._attempted_from
+
+        self._erasing = True
+        try:
+            events = await erase(self._database, wanted, marks, self._departed.extend, progress)
+        finally:
+            self._erasing = False
+        return Pruned(events, copies(self._database.claim.path))
 
     async def rotate(self, progress: Progress) -> Rotated:
         """As `gateway.store.Rotates.rotate`."""

@@ -1,0 +1,321 @@
+"""Erases events from an SQLite file, so that no byte of them remains in it.
+
+SQLite overwrites what it deletes, but copies of a row may be left in the unused parts of
+pages: of its own page, and of those beside it, from which rows were once moved. So the rows
+that go are overwritten in their place. Then all rows around them are deleted, which
+overwrites the pages that become free. The pages at both ends do not become free: small rows
+fill their unused parts for a moment. Then the rows around are inserted again. In the end
+the free pages are overwritten, and the WAL is emptied. All that happens in steps, between
+transactions of events.
+"""
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gateway.care import Progress
+from gateway.errors import StoreError
+from gateway.record import Kind, clock
+from gateway.store import Selection
+from gateway.stores.database import Database, in_transaction
+from gateway.stores.mentions import mentions
+from schemas.times import rfc3339
+
+_SCANNED = 4000
+"""Rows that are looked at in one step."""
+
+_ROWS, _BYTES = 500, 1 << 19
+"""The rows of a step that erases, and about how many bytes of text they have."""
+
+_AROUND, _MOST_AROUND = 1 << 16, 1 << 21
+"""Bytes of text before and after them that are written anew: at least some pages on each side."""
+
+_FILLERS, _FILLED = 750, 24_000
+"""Rows that fill unused parts of pages, and how many bytes they have, at each end."""
+
+_BLANK = 128
+"""Free pages that are overwritten in one step."""
+
+_BREATH = 0.005
+"""Seconds between two steps, in which events are stored."""
+
+_WANTED = """received_at < :until AND stream IN (SELECT value FROM json_each(:streams))
+AND (:subject IS NULL OR subject = :subject
+    OR stream IN (SELECT value FROM json_each(:rejected)) AND mentions(data, :subject))"""
+_FIRST = f"""
+SELECT min(CASE WHEN {_WANTED} THEN seq END), max(seq)
+FROM (SELECT * FROM event WHERE seq > :after ORDER BY seq LIMIT {_SCANNED})
+"""
+_FOUND = f"SELECT seq FROM event WHERE seq BETWEEN :first AND :last AND {_WANTED}"
+_SIZES = "SELECT seq, length(data) FROM event WHERE seq {} ? ORDER BY seq {} LIMIT ?"
+_GONE = "(SELECT value FROM json_each(:gone))"
+_LOOSEN = f"""
+INSERT OR IGNORE INTO loose_key SELECT seq, event.key
+FROM event CROSS JOIN stream ON stream.id = event.stream
+WHERE seq IN {_GONE} AND seq > :sealed AND event.key IS NOT NULL AND kind <> 'rejected'
+"""
+_DEPARTED = f"SELECT id, key FROM event WHERE seq IN {_GONE} AND seq > :attempted"
+# Of the same lengths: then a row is overwritten where it is.
+_OVERWRITE = f"""
+UPDATE event SET id = zeroblob(length(id)), key = iif(key IS NULL, NULL, zeroblob(length(key))),
+    {
+    ", ".join(
+        f"{name} = iif({name} IS NULL, NULL, CAST(zeroblob(length(CAST({name} AS BLOB))) AS TEXT))"
+        for name in ("type", "subject", "client_address", "data")
+    )
+}
+WHERE seq IN {_GONE}
+"""
+_CLEAR = "DELETE FROM event WHERE seq BETWEEN :start AND :end"
+_FILL = """
+WITH RECURSIVE number (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < :fillers)
+INSERT INTO event (seq, id, stream, time, received_at, type, client_address, data)
+SELECT {}, x'', (SELECT min(id) FROM stream), 0, 0, '', '', CAST(zeroblob(:filler) AS TEXT)
+FROM number
+"""
+_ANEW = (
+    f"INSERT INTO temp.around SELECT * FROM event "
+    f"WHERE seq BETWEEN :start AND :end AND seq NOT IN {_GONE}",
+    _CLEAR,
+    _FILL.format(":start + n"),
+    _FILL.format(":end - n"),
+    _CLEAR,
+    "INSERT INTO event SELECT * FROM temp.around",
+    "DELETE FROM temp.around",
+    f"DELETE FROM quarantine WHERE seq IN {_GONE}",
+    "UPDATE trimmed SET seq = max(seq, :last)",
+    "UPDATE prune SET events = events + :count, last_seq = :last WHERE id = :record",
+)
+_RECORD = """
+INSERT INTO prune (cause, began, events, last_seq, dialect, tenant, kind, subject_digest, before)
+VALUES ('request', ?, 0, 0, ?, ?, ?, ?, ?)
+"""
+_STREAMS = "SELECT id, dialect, tenant, kind FROM stream"
+
+
+class Found(NamedTuple):
+    """The ids and keys of events of the last append that were erased."""
+
+    departed: list[tuple[bytes, bytes | None]]
+    more: bool
+
+
+class Eraser:
+    """Erases what *wanted* selects. Everything happens on the thread of the connection."""
+
+    def __init__(self, db: sqlite3.Connection, wanted: Selection, now: int) -> None:
+        """Note in the store that it begins.
+
+        Raises:
+            StoreError: the store has no such tenant, dialect or kind, or nothing so old.
+        """
+        db.create_function("mentions", 2, mentions, deterministic=True)
+        streams = _streams(db, wanted)
+        until = now if wanted.until is None else min(wanted.until, now)
+        _check_time(db, until)
+        self.events = 0
+        self._wanted: dict[str, Any] = {
+            "until": until,
+            "subject": wanted.subject,
+            "streams": json.dumps([number for number, _ in streams]),
+            "rejected": json.dumps([one for one, kind in streams if kind == Kind.REJECTED]),
+        }
+        self._after = 0
+        self.end = _value(db, "SELECT coalesce(max(seq), 0) FROM event")
+        db.execute("CREATE TEMP TABLE IF NOT EXISTS around AS SELECT * FROM event WHERE 0")
+        digest = wanted.subject and hashlib.sha256(wanted.subject.encode()).hexdigest()
+        names = wanted.dialect, wanted.tenant, wanted.kind, digest
+        in_transaction(db, lambda: db.execute(_RECORD, (now, *names, until)))
+        self._record = _value(db, "SELECT last_insert_rowid()")
+
+    @property
+    def seen(self) -> int:
+        """The sequence up to which the store was searched."""
+        return self._after
+
+    def step(self, db: sqlite3.Connection, sealed: int, attempted: int) -> Found:
+        """Search some rows, or erase some.
+
+        Raises:
+            StoreError, sqlite3.Error: nothing was erased, or that is unknown.
+        """
+        values = {**self._wanted, "after": self._after}
+        [(first, last)] = db.execute(_FIRST, values).fetchall()
+        if first is None:
+            self._after = last or self._after
+            return Found([], last is not None)
+        rows = db.execute(_SIZES.format(">=", "ASC"), (first, _ROWS)).fetchall()
+        last = _reach(rows, _BYTES, 1)
+        gone = [seq for (seq,) in db.execute(_FOUND, {**values, "first": first, "last": last})]
+        before = db.execute(_SIZES.format("<", "DESC"), (first, _ROWS)).fetchall()
+        behind = db.execute(_SIZES.format(">", "ASC"), (last, _ROWS)).fetchall()
+        # Where nothing follows or comes before, there is room for what fills pages.
+        start = _reach(before, _AROUND, _FILLERS) or max(1, first - _FILLERS)
+        end = _reach(behind, _AROUND, _FILLERS) or last + _FILLERS
+        fillers = min(_FILLERS, (end - start) // 2)
+        limits = {
+            "start": start,
+            "end": end,
+            "fillers": fillers,
+            "filler": _FILLED // fillers - 20 if fillers < _FILLERS else 12,
+            "gone": json.dumps(gone),
+            "count": len(gone),
+            "last": gone[-1],
+            "record": self._record,
+            "sealed": sealed,
+            "attempted": attempted,
+        }
+        with _thorough(db):
+            departed = in_transaction(db, lambda: _rewrite(db, limits))
+        self.events += len(gone)
+        self._after = last
+        return Found(departed, True)
+
+    def overwrite(self, db: sqlite3.Connection) -> bool:
+        """Overwrite some free pages; False once there are none."""
+        free, size = (_value(db, f"PRAGMA {what}") for what in ("freelist_count", "page_size"))
+        if not free:
+            return False
+        taken = min(free, _BLANK) * (size - 4)
+        sql = "INSERT INTO blank (zeros) VALUES (zeroblob(?))"
+        in_transaction(db, lambda: db.execute(sql, (taken,)))
+        return True
+
+    def release(self, db: sqlite3.Connection) -> bool:
+        """Give some of the overwritten pages back; False once that is done."""
+        sql = "DELETE FROM blank WHERE id = (SELECT max(id) FROM blank)"
+        # The last page of each row was overwritten only in part.
+        with _thorough(db):
+            return in_transaction(db, lambda: db.execute(sql)).rowcount > 0
+
+    def finish(self, db: sqlite3.Connection, now: int) -> None:
+        """Note in the store that it ended."""
+        sql = "UPDATE prune SET ended = ? WHERE id = ?"
+        in_transaction(db, lambda: db.execute(sql, (now, self._record)))
+        db.execute("DROP TABLE temp.around")
+
+
+async def erase(
+    database: Database,
+    wanted: Selection,
+    marks: Callable[[], tuple[int, int]],
+    departed: Callable[[Sequence[tuple[bytes, bytes | None]]], object],
+    progress: Progress,
+) -> int:
+    """Erase what *wanted* selects, and return how many events that were.
+
+    *marks* is called before each step, and says up to which sequence keys are in runs, and
+    after which one the last append began. *departed* is told the ids and keys of events of
+    the last append.
+
+    Raises:
+        StoreError: it is not complete.
+    """
+    eraser = await database.run(lambda db: Eraser(db, wanted, clock()))
+
+    def step(db: sqlite3.Connection) -> bool:
+        found = eraser.step(db, *marks())
+        departed(found.departed)
+        return found.more
+
+    while await database.relax(step):
+        progress("events", min(eraser.seen, eraser.end), eraser.end)
+        await asyncio.sleep(_BREATH)
+    await _all(database, eraser.overwrite)
+    await _all(database, eraser.release)
+    await database.run(lambda db: eraser.finish(db, clock()))
+    await database.empty_wal()
+    return eraser.events
+
+
+async def _all(database: Database, step: Callable[[sqlite3.Connection], bool]) -> None:
+    more = True
+    while more:
+        more = await database.relax(step)
+        await asyncio.sleep(_BREATH)
+
+
+def copies(path: Path) -> list[str]:
+    """Former stores beside the one at *path*, which nobody writes any more."""
+    found = {
+        "a rotated store": path.parent.glob(f"{path.stem}-*{path.suffix}"),
+        "replaced by a restore": path.parent.glob("replaced-*"),
+    }
+    return sorted(f"{one}: {what}" for what, some in found.items() for one in some)
+
+
+@contextmanager
+def _thorough(db: sqlite3.Connection) -> Iterator[None]:
+    """Pages that become free are overwritten."""
+    db.execute("PRAGMA secure_delete=ON").fetchall()
+    try:
+        yield
+    finally:
+        db.execute("PRAGMA secure_delete=FAST").fetchall()
+
+
+def _rewrite(db: sqlite3.Connection, limits: dict[str, Any]) -> list[tuple[bytes, bytes | None]]:
+    db.execute(_LOOSEN, limits)
+    departed = db.execute(_DEPARTED, limits).fetchall()
+    db.execute(_OVERWRITE, limits)
+    for sql in _ANEW:
+        db.execute(sql, limits)
+    return departed
+
+
+def _reach(rows: Sequence[tuple[int, int]], size: int, span: int) -> int:
+    """The sequence with which *rows* have *size* bytes and *span* sequences, or of the last one.
+
+    With a lot of bytes fewer sequences are enough.
+    """
+    reached = total = 0
+    for seq, length in rows:
+        reached, total = seq, total + length
+        if total >= size and (abs(seq - rows[0][0]) >= span or total >= _MOST_AROUND):
+            break
+    return reached
+
+
+def _streams(db: sqlite3.Connection, wanted: Selection) -> list[tuple[int, str]]:
+    rows = db.execute(_STREAMS).fetchall()
+    for at, what in enumerate(("dialect", "tenant", "kind"), start=1):
+        name, known = getattr(wanted, what), sorted({row[at] for row in rows})
+        if name is not None and name not in known:
+            there = ", ".join(known) or "none"
+            raise StoreError(f"The store has no events of the {what} '{name}'. There are: {there}.")
+    found = [
+        (number, kind)
+        for number, dialect, tenant, kind in rows
+        if wanted.dialect in (None, dialect)
+        and wanted.tenant in (None, tenant)
+        and wanted.kind in (None, kind)
+    ]
+    if not found:
+        there = "; ".join(sorted(" / ".join(row[1:]) for row in rows)) or "none"
+        raise StoreError(
+            f"No events are of all these. There are (dialect / tenant / kind): {there}."
+        )
+    return found
+
+
+def _check_time(db: sqlite3.Connection, until: int) -> None:
+    sql = "SELECT received_at FROM event ORDER BY seq LIMIT 1"
+    rows = db.execute(sql).fetchall()
+    if (
+        rows
+        and rows[0][0] >= until
+        and not _value(db, f"SELECT EXISTS (SELECT 1 FROM event WHERE received_at < {until:d})")
+    ):
+        raise StoreError(
+            f"Nothing was received before {rfc3339(until)}; the oldest event is of "
+            f"{rfc3339(rows[0][0])}."
+        )
+
+
+def _value(db: sqlite3.Connection, sql: str) -> int:
+    return int(db.execute(sql).fetchall()[0][0])
