@@ -24,7 +24,7 @@ CARE = PAGE[PAGE.index("\n## Back up and restore\n") : PAGE.index("\n## Upgrade\
 BLOCKS = [textwrap.dedent(text) for text in re.findall(r"```sh\n(.*?)\n *```", CARE, re.DOTALL)]
 
 # Pruning has tests of its own.
-ELSEWHERE = ("gateway prune",)
+ELSEWHERE = "gateway prune"
 
 # Asks the test, which owns the process, and waits until it has done so.
 SYSTEMCTL = """#!/bin/sh
@@ -89,7 +89,7 @@ class Operator:
 
     async def paste(self, part: str, status: int = 0, **names: str) -> str:
         """Run the block that is *part* or contains it, with dated *names* as they are here."""
-        [block] = [one for one in BLOCKS if part == one] or [one for one in BLOCKS if part in one]
+        block = part if part in BLOCKS else next(one for one in BLOCKS if part in one)
         self.used |= {BLOCKS[0], block}
         text = f"set -e\n{BLOCKS[0]}\n{block}"
         for page, here in self._paths.items():
@@ -141,7 +141,9 @@ async def test_the_care_runbook_works_as_pasted(operator):
     [sealed] = folder.glob("events-*.db")
     assert await operator.paste("gateway export --store", sealed=sealed.name)
     assert 10 == len((await operator.paste("FROM record")).splitlines())
-    await operator.paste("FROM prune")
+    for question in BLOCKS:
+        if question.startswith("sqlite3 -readonly "):
+            await operator.paste(question)
 
     await operator.paste("gateway restore", backup=backup.name)
     [replaced] = folder.glob("replaced-events-*/events.db")
@@ -169,6 +171,4 @@ async def test_the_care_runbook_works_as_pasted(operator):
     await operator.paste("gateway verify")
     assert 201 == (await ask(process.url, one_call())).status
 
-    assert [] == [
-        one for one in BLOCKS if one not in operator.used and not one.startswith(ELSEWHERE)
-    ]
+    assert [] == [one for one in BLOCKS if one not in operator.used and ELSEWHERE not in one]
