@@ -97,7 +97,7 @@ def _slow_parts(body: bytes) -> Iterator[list[bytes]]:
 def _split(text: bytes) -> list[bytes] | None:
     """The elements of an array; None if that would take long, or is not for the decoder."""
     # An element takes a hundred bytes of memory or more, but may have only one byte of text.
-    if len(text) > _EXPLAINED and text.count(b",") * _USUAL_BYTES_A_COMMA > len(text):
+    if len(text) > 2 * MAX_ELEMENTS and text.count(b",") * _USUAL_BYTES_A_COMMA > len(text):
         return None
     try:
         return [bytes(raw) for raw in _ELEMENTS.decode(text)]

@@ -153,18 +153,26 @@ class _Masks(msgspec.Struct, frozen=True):
     ) -> Sequence[tuple[int, int]]:
         """Where the values are that have to be masked."""
         spans: list[tuple[int, int]] = []
+        headers: list[int] = []
         masked_to = headers_to = 0
         for name, start, value in members:
             if start < masked_to:
                 continue
-            is_object = raw[value : value + 1] == b"{"
             secret = name in self.rules.keys
             if name == "headers" and self.rules.headers and not secret:
-                if is_object and start >= headers_to:
-                    headers_to = value_end(raw, value)
-                # Headers of another form may be pairs, or text: nothing tells their names.
-                secret = not is_object and raw[value : value + 4] != b"null"
-            if secret or (start < headers_to and name in self.rules.headers):
+                if raw[value : value + 1] == b"{":
+                    headers.append(value)
+                else:
+                    # Headers of another form may be pairs, or text: nothing tells their names.
+                    secret = raw[value : value + 4] != b"null"
+            if not secret and name in self.rules.headers:
+                # Where objects end is looked for only if that matters.
+                for one in headers:
+                    if one >= headers_to:
+                        headers_to = value_end(raw, one)
+                headers.clear()
+                secret = start < headers_to
+            if secret:
                 masked_to = value_end(raw, value)
                 spans.append((value, masked_to))
         return spans
