@@ -203,12 +203,22 @@ def _element(body: bytes, start: int, end: int) -> bytes:
         return text
     except msgspec.MsgspecError:
         try:
-            _ELEMENT.decode(_NOT_FINITE.sub(b"0", _LONE.sub(rb"\\u00", text)))
+            _ELEMENT.decode(_plain(text))
         except RecursionError:
             return text
         except msgspec.MsgspecError:
             raise Unreadable(f"Not JSON: the element at byte {start} is not.") from None
     return text
+
+
+def _plain(text: bytes) -> bytes:
+    """An element of the same form without what the decoder does not know; empty if it has none."""
+    lone, not_finite = b"\\u" in text, b"NaN" in text or b"Infinity" in text
+    if lone:
+        text = _LONE.sub(rb"\\u00", text)
+    if not_finite:
+        text = _NOT_FINITE.sub(b"0", text)
+    return text if lone or not_finite else b""
 
 
 def _after_space(body: bytes, at: int, end: int) -> int:

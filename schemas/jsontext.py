@@ -8,7 +8,7 @@ wrong raises `Unreadable` and nothing else.
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -23,7 +23,7 @@ MAX_VALUES = 20_000
 TOO_MANY_VALUES = f"More than {MAX_VALUES} values, and not plainly valid."
 
 _BRACKETS = bytes.maketrans(b"{}[]", b"\x01\xff\x01\xff")
-_STEPS_AT_ONCE = 1 << 14
+_BLOCK = 1 << 14
 _OTHERS = bytes(set(range(256)) - set(b"{}[]"))
 # An exponent of two digits or 300 digits in a row: no smaller number overflows a double.
 _HUGE = re.compile(rb"[:,\[\s]-?(?:[0-9]{300}|[0-9]++(?:\.[0-9]++)?[eE]\+?[0-9]{2})")
@@ -163,8 +163,10 @@ def values_exceed(text: bytes, limit: int) -> bool:
     # A member of an object has two strings at most.
     if text.count(b'"') > 4 * limit:
         return True
-    outside = _outside_strings(text)
-    return outside.count(b",") + outside.count(b"{") + outside.count(b"[") >= limit
+    found = 0
+    for part in _outside_strings(text):
+        found += part.count(b",") + part.count(b"{") + part.count(b"[")
+    return found >= limit
 
 
 def _without_escapes(text: bytes) -> bytes:
@@ -172,8 +174,13 @@ def _without_escapes(text: bytes) -> bytes:
     return text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text
 
 
-def _outside_strings(text: bytes) -> bytes:
-    return b"".join(text.split(b'"')[::2])
+def _outside_strings(text: bytes) -> Iterator[bytes]:
+    """What is not within strings in a text without escapes, in blocks that fit into a cache."""
+    quoted = 0
+    for at in range(0, len(text), _BLOCK):
+        pieces = text[at : at + _BLOCK].split(b'"')
+        yield b"".join(pieces[quoted::2])
+        quoted ^= (len(pieces) - 1) % 2
 
 
 def depth_exceeds(text: bytes, levels: int = MAX_DEPTH) -> bool:
@@ -181,11 +188,10 @@ def depth_exceeds(text: bytes, levels: int = MAX_DEPTH) -> bool:
     # Counting brackets is very cheap, and is enough for nearly all events.
     if text.count(b"{") + text.count(b"[") <= levels:
         return False
-    steps = _outside_strings(_without_escapes(text)).translate(_BRACKETS, _OTHERS)
     depth = 0
-    for at in range(0, len(steps), _STEPS_AT_ONCE):
-        some = memoryview(steps)[at : at + _STEPS_AT_ONCE].cast("b")
-        depths = list(accumulate(some, initial=depth))
+    for part in _outside_strings(_without_escapes(text)):
+        steps = memoryview(part.translate(_BRACKETS, _OTHERS)).cast("b")
+        depths = list(accumulate(steps, initial=depth))
         if max(depths) > levels:
             return True
         depth = depths[-1]

@@ -46,6 +46,10 @@ _OPEN_BODY = 4096
 """Bytes of a body that needs no credential: none of these addresses takes one."""
 
 
+_LARGE = 1 << 16
+"""Bytes of a body after whose reading others have their turn."""
+
+
 class RequestContext:
     """What is found out about one request while it is answered, for its log line."""
 
@@ -258,6 +262,8 @@ class IngestHandler:
             while reading.elements < len(raws):
                 await asyncio.sleep(0)
                 endpoint.read(inbound, raws, reading)
+        if len(inbound.body) > _LARGE:
+            await asyncio.sleep(0)
         return reading
 
     def _refuse(self, context: RequestContext, refusal: Refusal) -> Reply:

@@ -385,3 +385,20 @@ def test_an_array_with_too_many_elements_is_refused(monkeypatch, element):
     assert [element] * 100 == split_array(most)
     with pytest.raises(TooMany, match="100"):
         split_array(most[:-1] + b"," + element + b"]")
+
+
+def _opens_and_commas(node) -> int:
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return sum(map(_opens_and_commas, inner)) + (
+        max(len(node), 1) if isinstance(node, dict | list) else 0
+    )
+
+
+@given(VALUES, st.integers(1, 12), st.integers(1, 9))
+@example(['\\"[', {"\\": "{,"}], 3, 1)
+def test_values_and_levels_are_counted_outside_of_strings(document, limit, block):
+    text = json.dumps(document).encode()
+    with patch.object(jsontext, "_BLOCK", block):
+        assert (_depth(document) > limit) == jsontext.depth_exceeds(text, limit)
+        counted = _opens_and_commas(document) >= limit
+        assert counted == jsontext.values_exceed(text, limit) or text.count(b'"') > 4 * limit
