@@ -1,4 +1,4 @@
-"""A crash at any step of rotate and restore leaves the old state or the new one.
+"""A crash at any step of rotate, restore and prune loses nothing that was to stay.
 
 The command runs once under the shim. Then its folder is rebuilt as it was after each
 change of a file: as a kill leaves it, and as a power failure does.
@@ -185,3 +185,29 @@ async def test_a_crash_at_any_step_of_a_restore_keeps_the_old_state_or_the_new_o
         everywhere = await counted(image)
         assert {"a", "b", "c", "new"} == set(everywhere), where
     assert {2, 4} == states
+
+
+@pytest.mark.parametrize("way", EACH_WAY)
+async def test_a_crash_at_any_step_of_a_prune_keeps_what_was_to_stay(site, shim, way):
+    person, others = {"subject": "user-1"}, {"subject": "user-2"}
+    stays = [make_record(f"s{n}", data=f'"s{n}"', **others) for n in range(3)]
+    goes = [make_record(f"g{n}", data=f'"g{n}"', **person) for n in range(3)]
+    await site.store(*stays, *goes)
+    waiting = [make_record("sq", data='"sq"', **others), make_record("gq", data='"gq"', **person)]
+    await site.queue(*waiting)
+    disk = Disk(site.folder)
+    found = steps(site, shim, "prune", "--before", "2026-01-15", "--subject", "user-1")
+
+    states = set()
+    for where, image in images(site, found, disk, WAYS[way], every=7):
+        async with closing(await open_spool(image.spool, 100)) as spool:
+            queued = {json.loads(one.data) for one in (await spool.peek(10, 1 << 20)).records}
+        assert "sq" in queued <= {"sq", "gq"}, where
+        async with closing(await open_store(f"sqlite:///{image.events}", 10)) as store:
+            again = await store.append(stays)
+            assert {Outcome.DUPLICATE} == set(again), where
+        kept = await contents(image.events)
+        assert ["s0", "s1", "s2"] == kept[:3], where
+        assert ["g0", "g1", "g2"][3 - len(kept[3:]) :] == kept[3:], where
+        states.add(len(kept))
+    assert {3, 6} <= states
