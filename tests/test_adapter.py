@@ -1,4 +1,4 @@
-"""What a request turned out to hold, added up over the parts of its batch."""
+"""What a request turned out to hold."""
 
 from gateway import adapter
 from gateway.adapter import ParseResult, Rejected
@@ -10,9 +10,9 @@ def rejected(at: int | None, raw: bytes) -> Rejected:
     return Rejected(at, [Problem("id", "Missing."), Problem("", "Wrong.")], raw)
 
 
-def filled(*raws: bytes, start: int = 0) -> ParseResult:
+def filled(*raws: bytes) -> ParseResult:
     result = ParseResult([make_record()], [])
-    for at, raw in enumerate(raws, start=start):
+    for at, raw in enumerate(raws):
         result.reject(rejected(at, raw))
     return result
 
@@ -29,19 +29,15 @@ def test_each_text_is_held_once_and_every_element_is_counted():
     assert 4 == result.rejections
 
 
-def test_parts_of_a_batch_add_up():
+def test_records_and_rejected_elements_are_counted_together():
     result = filled(b"1", b"2", b"2")
-    result.join(filled(b"2", b"3", b"3", start=200))
 
-    assert 2 == len(result.records)
-    assert [0, 1, 201] == [one.position for one in result.rejected]
-    assert 6 == result.rejections
+    assert (3, 4) == (result.rejections, result.elements)
 
 
 def test_beyond_a_limit_rejected_elements_are_only_counted(monkeypatch):
     monkeypatch.setattr(adapter, "MAX_REJECTED", 3)
-    result = filled(*(b"%d" % at for at in range(5)))
-    result.join(filled(b"a", b"b", start=5))
+    result = filled(*(b"%d" % at for at in range(7)))
 
     assert [0, 1, 2] == [one.position for one in result.rejected]
     assert 7 == result.rejections
