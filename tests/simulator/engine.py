@@ -29,6 +29,7 @@ class Faults:
         self.calm = False
         self.dead = False
         self.executors: list[SimulatedExecutor] = []
+        self.connections: list[sqlite3.Connection] = []
         self._folder = folder
         self._crashed = crashed
         self._full_until: dict[str, int] = {}
@@ -188,6 +189,7 @@ def engine(faults: Faults) -> Engine:
     def connect(target: str, **settings: Any) -> sqlite3.Connection:
         made: _Connection = sqlite3.connect(target, factory=_Connection, **settings)
         made.faults, made.file = faults, target
+        faults.connections.append(made)
         return made
 
     return Engine(executor=lambda _: SimulatedExecutor(faults), connect=connect)

@@ -107,7 +107,11 @@ class World:
                     task.cancel()
             loop.run_until_complete(asyncio.wait(tasks, timeout=0.1))
             turn += 1
+        # What a dead process has open is closed; the files as it left them were copied before.
+        for connection in self._faults.connections:
+            connection.close()
         self._faults.dead = False
+        self._faults.connections.clear()
         self._faults.executors.clear()
 
     async def _open(self, stack: AsyncExitStack) -> tuple[Assembly, SqliteStore, Spool]:
