@@ -1,6 +1,6 @@
 """The contract of a store; the contract tests check every store against it."""
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -29,6 +29,21 @@ class Selection(msgspec.Struct, frozen=True):
     until: int | None = None
     after: int = 0
     limit: int | None = None
+
+    def selects(self, record: EventRecord) -> bool:
+        """Whether *record* is one of them, whatever `after` and `limit` are."""
+        return (
+            self.dialect in (None, record.dialect)
+            and self.tenant in (None, record.tenant)
+            and self.kind in (None, record.kind)
+            and self.subject in (None, record.subject)
+            and (self.since is None or record.received_at >= self.since)
+            and (self.until is None or record.received_at < self.until)
+        )
+
+
+Skipped = Callable[[int, int], None]
+"""Is told the first and the last sequence of what cannot be read."""
 
 
 class RetentionRule(msgspec.Struct, frozen=True):
@@ -185,10 +200,13 @@ class Appender(Protocol):
 class Reader(Protocol):
     """Reads a store, while it may be written."""
 
-    def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
+    def read(
+        self, wanted: Selection, skipped: Skipped | None = None
+    ) -> AsyncGenerator[tuple[int, EventRecord], None]:
         """Yield each selected record with its sequence, in order, as of the start of the read.
 
-        Reading never blocks a write. Raises StoreError.
+        Reading never blocks a write. With *skipped* the read goes past what is damaged, and
+        tells it. Raises StoreError, and Damaged for what is damaged.
         """
 
     async def counts(self, wanted: CountSelection) -> Sequence[Count]:

@@ -83,6 +83,7 @@ asyncio.run(main())
         (
             "sqlite:///{folder}/events.db",
             {
+                "skipping",
                 "sqlite",
                 "bloom",
                 "expiry",

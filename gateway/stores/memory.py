@@ -21,6 +21,7 @@ from gateway.store import (
     RetentionPolicy,
     Selection,
     Sighting,
+    Skipped,
     StoredDocument,
 )
 from gateway.stores.mentions import prunable
@@ -154,12 +155,14 @@ class MemoryStore:
     async def probe(self) -> None:
         return None
 
-    async def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
+    async def read(
+        self, wanted: Selection, skipped: Skipped | None = None
+    ) -> AsyncGenerator[tuple[int, EventRecord], None]:
         found = 0
         for sequence, record in list(self._events.items()):
             if found == wanted.limit:
                 return
-            if sequence > wanted.after and _selected(record, wanted):
+            if sequence > wanted.after and wanted.selects(record):
                 found += 1
                 yield sequence, record
 
@@ -183,17 +186,6 @@ class MemoryStore:
 def _counted(series: Sequence[str], wanted: CountSelection) -> bool:
     wishes = (wanted.dialect, wanted.tenant, wanted.kind, wanted.outcome)
     return all(wish in (None, name) for wish, name in zip(wishes, series, strict=True))
-
-
-def _selected(record: EventRecord, wanted: Selection) -> bool:
-    return (
-        wanted.dialect in (None, record.dialect)
-        and wanted.tenant in (None, record.tenant)
-        and wanted.kind in (None, record.kind)
-        and wanted.subject in (None, record.subject)
-        and (wanted.since is None or record.received_at >= wanted.since)
-        and (wanted.until is None or record.received_at < wanted.until)
-    )
 
 
 _URL = "memory:"

@@ -4,17 +4,19 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
+from msgspec.structs import replace
 
-from gateway.errors import StoreError
+from gateway.errors import Damaged, StoreError
 from gateway.record import EventRecord
-from gateway.store import Count, CountSelection, Selection, Sighting, StoredDocument
+from gateway.store import Count, CountSelection, Selection, Sighting, Skipped, StoredDocument
 from gateway.stores.database import uri_of
 from gateway.stores.schema import as_newest
+from gateway.stores.skipping import read_past, sound
 from gateway.stores.tallies import read_statement
 
 _LAST = "SELECT coalesce(max(seq), 0) FROM event"
@@ -31,7 +33,12 @@ FROM quarantine JOIN event USING (seq) WHERE seq IN (SELECT value FROM json_each
 """
 _DOCUMENT = "SELECT body, modified FROM document WHERE dialect=? AND tenant=? AND name=?"
 _NAMES = "SELECT tenant, name FROM document WHERE dialect=? AND substr(name, 1, ?)=?"
+_LAST_KNOWN = """
+SELECT max((SELECT seq FROM trimmed), (SELECT coalesce(max(last_seq), 0) FROM sealed_run))
+"""
 _PAGE = 500
+_SMALLEST_ROW = 50
+"""Bytes of the smallest event."""
 
 
 class SqliteReader:
@@ -56,8 +63,51 @@ class SqliteReader:
                 self._connection = await _connect(self._path)
             return self._connection
 
-    async def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
+    async def read(
+        self, wanted: Selection, skipped: Skipped | None = None
+    ) -> AsyncGenerator[tuple[int, EventRecord], None]:
         """As `gateway.store.Reader.read`."""
+        found, after = 0, wanted.after
+        try:
+            async with aclosing(self._read(wanted)) as records:
+                async for sequence, record in records:
+                    if skipped is not None and not sound(record):
+                        skipped(sequence, sequence)
+                    else:
+                        yield sequence, record
+                        found += 1
+                    after = sequence
+            return
+        except Damaged:
+            if skipped is None:
+                raise
+        if wanted.limit is not None:
+            wanted = replace(wanted, limit=wanted.limit - found)
+        end = await self._end()
+        async with aclosing(
+            read_past(self._fetch, replace(wanted, after=after), end, skipped)
+        ) as rest:
+            left = wanted.limit
+            async for one in rest:
+                if left == 0:
+                    return
+                left = None if left is None else left - 1
+                yield one
+
+    async def _fetch(self, after: int, end: int, limit: int) -> Sequence[sqlite3.Row]:
+        return await self._rows(f"{_READ} ORDER BY seq LIMIT {limit:d}", (after, end))
+
+    async def _end(self) -> int:
+        """The last sequence, or if that cannot be read a number that is not smaller."""
+        try:
+            [(end,)] = await self._rows(_LAST)
+        except Damaged:
+            # Each event takes some bytes at least.
+            [(known,)] = await self._rows(_LAST_KNOWN)
+            end = known + await asyncio.to_thread(_size, self._path) // _SMALLEST_ROW
+        return int(end)
+
+    async def _read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
         conditions, values = _conditions(wanted)
         sql = f"{_READ} {conditions} ORDER BY seq LIMIT {_PAGE}"
         left = wanted.limit
@@ -121,7 +171,21 @@ class SqliteReader:
             return list(await connection.execute_fetchall(sql, values))
         # aiosqlite raises ValueError once the connection is closed.
         except (sqlite3.Error, ValueError) as error:
-            raise StoreError(f"{self._path}: {error}") from error
+            kind = Damaged if _is_damage(error) else StoreError
+            raise kind(f"{self._path}: {error}") from error
+
+
+def _is_damage(error: Exception) -> bool:
+    # What cannot be decoded as text has no code of SQLite.
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return isinstance(error, sqlite3.OperationalError)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR)
+
+
+def _size(path: Path) -> int:
+    wal = path.with_name(f"{path.name}-wal")
+    return sum(one.stat().st_size for one in (path, wal) if one.exists())
 
 
 class Readings:
@@ -140,10 +204,12 @@ class Readings:
         """As `gateway.store.Documents.names`."""
         return await self.document_reader.names(dialect, prefix)
 
-    async def read(self, wanted: Selection) -> AsyncGenerator[tuple[int, EventRecord], None]:
+    async def read(
+        self, wanted: Selection, skipped: Skipped | None = None
+    ) -> AsyncGenerator[tuple[int, EventRecord], None]:
         """As `gateway.store.Reader.read`."""
         async with self._beside() as reader:
-            async for found in reader.read(wanted):
+            async for found in reader.read(wanted, skipped):
                 yield found
 
     async def counts(self, wanted: CountSelection) -> Sequence[Count]:
