@@ -157,6 +157,7 @@ async def test_an_upgrade_that_is_killed_at_any_statement_is_finished_at_the_nex
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_ten_million_events_of_an_older_version_are_upgraded_without_being_rewritten(path):
     count = 10_000_000
     make_old_store(path, 1, many_records(count))
