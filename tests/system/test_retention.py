@@ -86,7 +86,7 @@ async def test_a_gateway_deletes_what_is_too_old_and_keeps_what_a_rule_keeps_lon
         process.start()
         dialects = {event["dialect"] for event in process.export()}
         assert {"device", "moesif", "logspace"} == dialects
-        eventually(lambda: {"device"} == {event["dialect"] for event in process.export()}, 20)
+        eventually(lambda: {"device"} == {event["dialect"] for event in process.export()}, 60)
         assert metric(process.ops_url, "gateway_expired_by_age") > 0
         assert 0 == process.stop()
     finally:
