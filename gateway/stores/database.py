@@ -19,6 +19,7 @@ from urllib.parse import quote
 from gateway.errors import StoreError
 from gateway.stores.claim import Claim
 from gateway.stores.executor import SerialExecutor
+from gateway.stores.schema import schema_faults
 
 T = TypeVar("T")
 
@@ -182,9 +183,10 @@ class Database:
         self.claim.write_wal_again()
         try:
             self._connection = connection = self._connected(page_size)
+            _check(connection, path, migrations)
             _migrate(connection, path, migrations)
         except sqlite3.Error as error:
-            raise StoreError(f"{path}: {error}") from error
+            raise StoreError(f"{path}: {error}.{_advice(error)}") from error
 
     def _connected(self, page_size: int | None = None) -> sqlite3.Connection:
         connection = self._connect(
@@ -235,13 +237,30 @@ def uri_of(path: Path, mode: str) -> str:
     return f"file:{quote(str(path.absolute()))}?mode={mode}"
 
 
-def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+_ADVICE = (
+    " Restore a backup with gateway restore, or copy what can be read into a new file with gateway "
+    "recover. If the file belongs to something else, name another one in the configuration."
+)
+
+
+def _advice(error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return _ADVICE if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) else ""
+
+
+def _check(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(migrations):
         raise StoreError(
             f"{path}: schema version {version} is newer than this gateway's {len(migrations)}; "
             "run the gateway that wrote it, or a newer one."
         )
+    if faults := schema_faults(connection, migrations):
+        raise StoreError(f"{path}: not as version {version} has it: {'; '.join(faults)}.{_ADVICE}")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
     for number, script in enumerate(migrations[version:], start=version + 1):
         script_in_transaction = f"BEGIN IMMEDIATE;{script};PRAGMA user_version={number:d};COMMIT;"
         try:

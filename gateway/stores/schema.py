@@ -1,5 +1,8 @@
 """The schemas of an SQLite store and of the spool."""
 
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
 from importlib import resources
 
 SPOOL = """
@@ -38,3 +41,24 @@ def migrations() -> list[str]:
     folder = resources.files("gateway.stores") / "migrations"
     scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(folder / name).read_text() for name in scripts]
+
+
+def schema_faults(db: sqlite3.Connection, scripts: Sequence[str]) -> list[str]:
+    """What the database lacks, or has otherwise, than a new one of its version."""
+    [(version,)] = db.execute("PRAGMA user_version").fetchall()
+    if version > len(scripts):
+        return [f"schema version {version} is newer than this gateway's {len(scripts)}"]
+    found = _schema(db)
+    if found and not version:
+        return ["the tables are of another program"]
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        for script in scripts[:version]:
+            fresh.executescript(script)
+        wanted = _schema(fresh)
+    return [
+        f"{name}: missing or changed" for name in sorted(wanted) if wanted[name] != found.get(name)
+    ]
+
+
+def _schema(db: sqlite3.Connection) -> dict[str, str | None]:
+    return dict(db.execute("SELECT type || ' ' || name, sql FROM sqlite_schema").fetchall())

@@ -2,13 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 
 from gateway import files
 from gateway.care import Finding, Progress
 from gateway.errors import StoreError
 from gateway.stores.care.reading import integrity
+from gateway.stores.schema import schema_faults
 
 _MAX_FAULTS = 20
 LIMITS = (
@@ -42,28 +42,10 @@ def check_database(
     if not faults:
         yield Finding("ok", str(path), "every page and index is well-formed")
     try:
-        wrong = _schema_faults(db, scripts)
+        wrong = schema_faults(db, scripts)
     except sqlite3.Error as error:
         wrong = [str(error)]
     yield from (Finding("bad", str(path), fault) for fault in wrong)
-
-
-def _schema_faults(db: sqlite3.Connection, scripts: Sequence[str]) -> list[str]:
-    """What the database lacks, or has otherwise, than a new one of its version."""
-    [(version,)] = db.execute("PRAGMA user_version")
-    if version > len(scripts):
-        return [f"schema version {version} is newer than this gateway's {len(scripts)}"]
-    with closing(sqlite3.connect(":memory:")) as fresh:
-        for script in scripts[:version]:
-            fresh.executescript(script)
-        wanted, found = _schema(fresh), _schema(db)
-    return [
-        f"{name}: missing or changed" for name in sorted(wanted) if wanted[name] != found.get(name)
-    ]
-
-
-def _schema(db: sqlite3.Connection) -> dict[str, str | None]:
-    return dict(db.execute("SELECT type || ' ' || name, sql FROM sqlite_schema"))
 
 
 def unreadable(path: Path, error: StoreError | sqlite3.Error) -> Finding:
