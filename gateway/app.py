@@ -111,7 +111,8 @@ class Gateway:
 
     async def _open(self) -> None:
         settings, ingest = self._settings, self._settings.ingest
-        self._store = store = await open_store(settings.store.url, settings.quarantine.max_records)
+        kept = settings.quarantine
+        self._store = store = await open_store(settings.store.url, kept.max_records, kept.max_bytes)
         self._stack.push_async_callback(store.close)
         self._spool = spool = await open_spool(spool_path(settings), settings.spool.max_events)
         self._stack.push_async_callback(spool.close)
@@ -141,7 +142,9 @@ class Gateway:
         self.metrics.watch_tenants(
             "inflight_bytes", "Bytes that requests have reserved.", self._budget.by_tenant
         )
-        watch("quarantine_trimmed", "Quarantined records deleted.", lambda: store.evicted)
+        self.metrics.watch_tenants(
+            "quarantine_trimmed", "Quarantined records deleted.", lambda: dict(store.evicted)
+        )
         lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
         self._stack.push_async_callback(_cancel, lag)
         retention = Retention(store, policy_of(settings.retention))

@@ -228,9 +228,10 @@ class Store(Appender, Documents, Reader, Protocol):
 
     Every text is read back unchanged: any Unicode except lone surrogates in `data`;
     `type` and `subject` have no NUL either. Sequences increase in the order of
-    commits and are never reused. Of kind ``rejected`` the newest `max_rejected` are
-    kept; the transaction that exceeds this limit evicts the oldest, and their keys
-    are free again. Of the senders of one credential the first `MAX_SENDERS` are read
+    commits and are never reused. Of kind ``rejected`` a bounded number
+    is kept, with a bounded number of bytes in `data`. The transaction that exceeds a
+    bound evicts the oldest records of whichever tenant has most of them, and their
+    keys are free again. Of the senders of one credential the first `MAX_SENDERS` are read
     back unchanged, from later ones the User-Agent as `OTHER`: clients cannot make a
     table grow for ever.
 
@@ -239,8 +240,8 @@ class Store(Appender, Documents, Reader, Protocol):
     """
 
     @property
-    def evicted(self) -> int:
-        """How many quarantined records were evicted since opening."""
+    def evicted(self) -> Mapping[tuple[str, str], int]:
+        """How many quarantined records of each dialect and tenant were evicted since opening."""
 
     async def known(self, keys: Collection[bytes]) -> set[bytes]:
         """Return those of *keys* that are stored. Raises StoreError if the store cannot be read."""

@@ -182,7 +182,15 @@ class Quarantine(Table):
     """The quarantine, which keeps invalid content of known clients."""
 
     max_records: int = option(
-        Count(0), "Quarantined records to keep; then the oldest are deleted.", default=10_000
+        Count(0),
+        "Quarantined records to keep; then the oldest of whichever tenant has most are deleted.",
+        default=10_000,
+    )
+    max_bytes: int = option(
+        Count(0),
+        "Bytes of quarantined records to keep; then the oldest of whichever tenant has most of "
+        "them are deleted.",
+        default=268_435_456,
     )
 
 

@@ -126,7 +126,8 @@ async def _alone(
     for path in files_of(url):
         if not path.exists():
             raise StoreError(f"{path}: there is no store")
-    store = await open_store(url, settings.quarantine.max_records)
+    kept = settings.quarantine
+    store = await open_store(url, kept.max_records, kept.max_bytes)
     try:
         return await work(store, progress)
     finally:

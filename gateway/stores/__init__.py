@@ -9,6 +9,7 @@ from typing import Protocol
 
 from gateway.care import Care, StoreCare
 from gateway.store import Reader, Store
+from gateway.stores.shares import NO_LIMIT
 
 
 class StoreType(Protocol):
@@ -21,8 +22,10 @@ class StoreType(Protocol):
             ValueError: the URL is not of this store's form; says which form is.
         """
 
-    async def open_store(self, url: str, max_rejected: int) -> Store:
-        """Open the store, keeping at most *max_rejected* quarantined records.
+    async def open_store(
+        self, url: str, max_rejected: int, max_rejected_bytes: int = NO_LIMIT
+    ) -> Store:
+        """Open the store, keeping at most so many quarantined records and bytes of their text.
 
         Raises:
             StoreError: it cannot be opened.
@@ -92,14 +95,16 @@ def folder_of(url: str) -> Path:
     return files[0].parent if files else Path()
 
 
-async def open_store(url: str, max_rejected: int) -> Store:
+async def open_store(url: str, max_rejected: int, max_rejected_bytes: int = NO_LIMIT) -> Store:
     """Open the store at *url*, keeping at most *max_rejected* quarantined records.
+
+    Their texts may have *max_rejected_bytes* bytes together.
 
     Raises:
         ValueError: no store has such a URL.
         StoreError: the store cannot be opened.
     """
-    return await store_type(url).open_store(url, max_rejected)
+    return await store_type(url).open_store(url, max_rejected, max_rejected_bytes)
 
 
 async def open_reader(url: str) -> Reader:

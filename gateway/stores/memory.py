@@ -26,6 +26,7 @@ from gateway.store import (
 )
 from gateway.stores.mentions import prunable
 from gateway.stores.senders import Distinct
+from gateway.stores.shares import NO_LIMIT, Bound, excess
 
 _MINUTE = 60_000_000
 _OUTLIVED = 100_000
@@ -35,9 +36,9 @@ _OUTLIVED = 100_000
 class MemoryStore:
     """Records in a dict, in order."""
 
-    def __init__(self, max_rejected: int) -> None:
-        self.evicted = 0
-        self._max_rejected = max_rejected
+    def __init__(self, bound: Bound) -> None:
+        self.evicted: Counter[tuple[str, str]] = Counter()
+        self._bound = bound
         self._events: dict[int, EventRecord] = {}
         self._keys: set[bytes] = set()
         # Keys of events that are gone, oldest first.
@@ -54,7 +55,10 @@ class MemoryStore:
 
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
         self._gone_ids.clear()
-        return [self._append(record) for record in records]
+        outcomes = [self._append(record) for record in records]
+        if any(record.kind == Kind.REJECTED for record in records):
+            self._evict()
+        return outcomes
 
     def _append(self, record: EventRecord) -> Outcome:
         sequence, self._next = self._next, self._next + 1
@@ -72,11 +76,21 @@ class MemoryStore:
         if record.kind == Kind.REJECTED:
             self._rejected.append(sequence)
             self._seen[sequence] = Sighting(1, record.received_at, record.received_at)
-            while len(self._rejected) > self._max_rejected:
-                evicted = self._events.pop(self._rejected.pop(0))
-                self._keys.discard(evicted.key or b"")
-                self.evicted += 1
         return Outcome.STORED
+
+    def _evict(self) -> None:
+        records: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        for sequence in self._rejected:
+            one = self._events[sequence]
+            size = len(one.data.encode("utf-8", "surrogatepass"))
+            records.setdefault((one.dialect, one.tenant), []).append((sequence, size))
+        held = {who: (len(kept), sum(size for _, size in kept)) for who, kept in records.items()}
+        chosen, _ = excess(held, lambda who: iter(records[who]), self._bound)
+        for who, sequences in chosen.items():
+            self.evicted[who] += len(sequences)
+            for sequence in sequences:
+                self._rejected.remove(sequence)
+                self._keys.discard(self._events.pop(sequence).key or b"")
 
     def _see_again(self, record: EventRecord) -> None:
         for sequence in self._rejected:
@@ -198,9 +212,11 @@ def files_of(url: str) -> Sequence[Path]:
     return []
 
 
-async def open_store(url: str, max_rejected: int) -> MemoryStore:
+async def open_store(
+    url: str, max_rejected: int, max_rejected_bytes: int = NO_LIMIT
+) -> MemoryStore:
     """Open a new, empty store; *url* is ``memory:``."""
-    return MemoryStore(max_rejected)
+    return MemoryStore(Bound(max_rejected, max_rejected_bytes))
 
 
 async def open_reader(url: str) -> Reader:

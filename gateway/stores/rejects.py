@@ -1,13 +1,17 @@
-"""The quarantined records of an SQLite store: the newest ones stay, and their keys with them."""
+"""The quarantined records of an SQLite store: the newest of each tenant stay, with their keys."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
 
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.stores.database import placeholders
+from gateway.stores.shares import Bound, Rejected, excess_of
 
-_EXCESS = "SELECT seq FROM quarantine ORDER BY seq DESC LIMIT -1 OFFSET ?"
+_NOTE = "INSERT INTO quarantine (seq, key, stream, size) VALUES (?, ?, ?, ?)"
 _PAGE = 500
+
+Owner = tuple[str, str]
+"""A dialect and a tenant."""
 
 _REPEAT = """
 UPDATE quarantine SET repeats = repeats + ?, last_seen = max(coalesce(last_seen, 0), ?)
@@ -53,20 +57,41 @@ def add_repeats(db: sqlite3.Connection, repeats: Mapping[bytes, tuple[int, int]]
     db.executemany(_REPEAT, [(times, last, key) for key, (times, last) in repeats.items()])
 
 
-def keep(
-    db: sqlite3.Connection, rejected: Sequence[tuple[int, bytes | None]], max_rejected: int
-) -> int:
-    """Note events by (seq, key) as quarantined; remove all but the newest *max_rejected*.
+_UNKNOWN = Bound(0, 0)
 
-    Returns how many went. Belongs to the transaction that inserts the events.
-    """
-    db.executemany("INSERT INTO quarantine (seq, key) VALUES (?, ?)", rejected)
-    excess = db.execute(_EXCESS, (max_rejected,)).fetchall()
-    if excess:
-        db.execute("UPDATE trimmed SET seq = max(seq, ?)", max(excess))
-    db.executemany("DELETE FROM event WHERE seq = ?", excess)
-    db.executemany("DELETE FROM quarantine WHERE seq = ?", excess)
-    return len(excess)
+
+class Quarantine:
+    """Keeps quarantined records within a bound."""
+
+    def __init__(self, bound: Bound) -> None:
+        self._bound = bound
+        # At least this is free. Other transactions remove records too, which makes more room.
+        self._room = self._room_then = _UNKNOWN
+
+    def keep(self, db: sqlite3.Connection, rejected: Sequence[Rejected]) -> Mapping[Owner, int]:
+        """Note events as quarantined; remove the oldest of whoever has most where there is no room.
+
+        Returns how many records of each tenant went. Belongs to the transaction that
+        inserts the events.
+        """
+        db.executemany(_NOTE, rejected)
+        room, self._room = self._room, _UNKNOWN
+        records = room.records - len(rejected)
+        size = room.size - sum(one.size for one in rejected)
+        if records >= 0 and size >= 0:
+            self._room_then = Bound(records, size)
+            return {}
+        sequences, by_tenant, self._room_then = excess_of(db, self._bound)
+        if sequences:
+            db.execute("UPDATE trimmed SET seq = max(seq, ?)", (max(sequences),))
+        gone = [(seq,) for seq in sequences]
+        db.executemany("DELETE FROM event WHERE seq = ?", gone)
+        db.executemany("DELETE FROM quarantine WHERE seq = ?", gone)
+        return by_tenant
+
+    def committed(self) -> None:
+        """The transaction of the last `keep` is durable. Without this the next one counts anew."""
+        self._room = self._room_then
 
 
 def held(db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:

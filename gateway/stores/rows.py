@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.stores.database import in_transaction, insert_many, insert_statements
+from gateway.stores.shares import Rejected
 
 _COLUMNS = 11
 _APPEND = insert_statements(
@@ -71,13 +72,12 @@ def split_duplicates(
 class Rows(NamedTuple):
     """The rows of one transaction, all their columns one behind the other.
 
-    `keys` are those of events, `rejected` the sequence and key of each quarantined
-    record. `last` is the sequence of the last row.
+    `keys` are those of events; `last` is the sequence of the last row.
     """
 
     values: Sequence[Any]  # Any: columns of several types
     keys: Sequence[bytes]
-    rejected: Sequence[tuple[int, bytes | None]]
+    rejected: Sequence[Rejected]
     last: int
 
     def insert(self, db: sqlite3.Connection) -> None:
@@ -100,14 +100,15 @@ def rows_of(
         KeyError: a sender has no number.
     """
     keys: list[bytes] = []
-    rejected: list[tuple[int, bytes | None]] = []
+    rejected: list[Rejected] = []
     values: list[Any] = []
     seq = last
     for at in chosen:
         r = records[at]
         seq += 1
         if r.kind == Kind.REJECTED:
-            rejected.append((seq, r.key))
+            size = len(r.data.encode("utf-8", "surrogatepass"))
+            rejected.append(Rejected(seq, r.key, streams[at], size))
         elif r.key is not None:
             keys.append(r.key)
         values += (

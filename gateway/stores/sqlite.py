@@ -2,7 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from gateway.stores.reader import Readings, SqliteReader
 from gateway.stores.rows import Rows, Streams, rows_of, split_duplicates
 from gateway.stores.schema import migrations
 from gateway.stores.senders import Senders
+from gateway.stores.shares import NO_LIMIT, Bound
 from gateway.stores.tallies import Tallies
 from gateway.stores.url import files_of, path_of
 
@@ -46,16 +48,17 @@ class SqliteStore(Readings):
         lookup: Lookup,
         last: int,
         keys: KeyIndex,
-        max_rejected: int,
+        bound: Bound,
     ) -> None:
         super().__init__(path)
         self._path = path
-        self.evicted = 0
+        self.evicted: Counter[tuple[str, str]] = Counter()
         self._database = database
         self._lookup = lookup
         self._last = last
         self._keys = keys
-        self._max_rejected = max_rejected
+        self._bound = bound
+        self._quarantine = rejects.Quarantine(bound)
         # The keys and the last sequence of a commit that the index has not followed yet.
         self._uncounted: tuple[Sequence[bytes], int] | None = None
         self._conflict = ""
@@ -110,7 +113,7 @@ class SqliteStore(Readings):
         self._database.claim.check()
 
     def _commit(self, db: sqlite3.Connection, rows: Rows) -> None:
-        evicted = 0
+        evicted: Mapping[tuple[str, str], int] = {}
         uncounted = rows.keys, rows.last
 
         def work() -> None:
@@ -121,7 +124,7 @@ class SqliteStore(Readings):
                 self._look_for_another_writer(db)
                 raise
             if rows.rejected:
-                evicted = rejects.keep(db, rows.rejected, self._max_rejected)
+                evicted = self._quarantine.keep(db, rows.rejected)
             self._keys.write(db, len(rows.keys))
 
         in_transaction(db, work)
@@ -129,7 +132,9 @@ class SqliteStore(Readings):
         self._uncounted = uncounted
         with suppress(Exception):
             self._catch_up()
-            self.evicted += evicted
+            self.evicted.update(evicted)
+            if rows.rejected:
+                self._quarantine.committed()
 
     def _look_for_another_writer(self, db: sqlite3.Connection) -> None:
         [(last,)] = db.execute(_LAST)
@@ -248,6 +253,7 @@ class SqliteStore(Readings):
             self._keys = KeyIndex(db, self._keys)
             self._streams = Streams()
             self._senders = Senders()
+            self._quarantine = rejects.Quarantine(self._bound)
             self._tallies = Tallies()
 
         # The thread goes on if whoever waits is cancelled: let it finish before others open files.
@@ -276,10 +282,10 @@ class SqliteStore(Readings):
             await self._database.close()
 
 
-async def open_store(url: str, max_rejected: int, *, engine: Engine = ENGINE) -> SqliteStore:
-    """Open the store at *url*, keeping at most *max_rejected* quarantined records.
-
-    Creates it if absent.
+async def open_store(
+    url: str, max_rejected: int, max_rejected_bytes: int = NO_LIMIT, *, engine: Engine = ENGINE
+) -> SqliteStore:
+    """Open the store at *url*; as `gateway.stores.open_store`. Creates it if absent.
 
     Raises:
         StoreError: the file cannot be opened or has a newer schema.
@@ -294,7 +300,7 @@ async def open_store(url: str, max_rejected: int, *, engine: Engine = ENGINE) ->
         await database.close()
         raise
     lookup = Lookup(path, engine)
-    return SqliteStore(path, database, lookup, last, keys, max_rejected)
+    return SqliteStore(path, database, lookup, last, keys, Bound(max_rejected, max_rejected_bytes))
 
 
 async def open_reader(url: str) -> SqliteReader:

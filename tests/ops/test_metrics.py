@@ -114,7 +114,8 @@ async def test_evicted_quarantined_records_are_counted(running):
     async with running({"quarantine": {"max_records": 1}}) as gateway:
         await gateway.logspace([{}, 1, 2])
 
-        assert 2 == await gateway.metric("gateway_quarantine_trimmed")
+        of_tenant = 'gateway_quarantine_trimmed{dialect="logspace",tenant="development"}'
+        assert 2 == await gateway.metric(of_tenant)
 
 
 async def test_metric_labels_contain_no_text_of_clients(gateway):

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.store import Store
 from gateway.stores import STORES, open_store
+from gateway.stores.shares import NO_LIMIT
 
 URLS = {"memory": "memory:", "sqlite": "sqlite:///{folder}/events.db"}
 """The URL of each store for a test; a new store adds its own."""
@@ -19,12 +20,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def opened(url: str) -> AsyncIterator[Callable[[int], Awaitable[Store]]]:
-    """Opens the store with a bound on its quarantine."""
+async def opened(url: str) -> AsyncIterator[Callable[..., Awaitable[Store]]]:
+    """Opens the store with bounds on its quarantine."""
     made: list[Store] = []
 
-    async def open_one(max_rejected: int) -> Store:
-        made.append(await open_store(url, max_rejected))
+    async def open_one(max_rejected: int, max_rejected_bytes: int = NO_LIMIT) -> Store:
+        made.append(await open_store(url, max_rejected, max_rejected_bytes))
         return made[-1]
 
     yield open_one
@@ -33,5 +34,5 @@ async def opened(url: str) -> AsyncIterator[Callable[[int], Awaitable[Store]]]:
 
 
 @pytest.fixture
-async def store(opened: Callable[[int], Awaitable[Store]]) -> Store:
+async def store(opened: Callable[..., Awaitable[Store]]) -> Store:
     return await opened(100)

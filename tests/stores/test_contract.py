@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,8 @@ from gateway.store import (
     OTHER,
     Count,
     CountSelection,
+    RetentionPolicy,
+    RetentionRule,
     Selection,
     Sighting,
     StoredDocument,
@@ -162,7 +165,7 @@ async def test_only_the_newest_quarantined_records_are_kept(opened):
 
     rejected = await stored(store, kind="rejected")
     assert [key_of("2"), key_of("3"), key_of("4")] == [record.key for record in rejected]
-    assert 2 == store.evicted
+    assert {("moesif", "acme"): 2} == store.evicted
     assert 1 == len(await stored(store, kind="api_call"))
 
 
@@ -173,7 +176,7 @@ async def test_a_single_group_can_exceed_the_quarantine(opened):
 
     assert [STORED] * 5 == list(outcomes)
     assert [key_of("3"), key_of("4")] == [record.key for record in await stored(store)]
-    assert 3 == store.evicted
+    assert {("moesif", "acme"): 3} == store.evicted
 
 
 async def test_a_quarantine_of_zero_records_keeps_none(opened):
@@ -203,7 +206,76 @@ async def test_a_repeated_quarantined_record_evicts_none(opened):
         await store.append([make_rejected("b")])
 
     assert 2 == len(await stored(store))
-    assert 0 == store.evicted
+    assert not store.evicted
+
+
+async def test_a_tenant_evicts_its_own_quarantined_records_first(opened):
+    store = await opened(4)
+    await store.append([make_rejected("quiet", tenant="quiet")])
+    for n in range(9):
+        await store.append([make_rejected(f"{n}", tenant="noisy")])
+
+    kept = await stored(store)
+    assert [key_of(name) for name in ("quiet", "6", "7", "8")] == [one.key for one in kept]
+    assert {("moesif", "noisy"): 6} == store.evicted
+
+
+async def test_tenants_that_fill_the_quarantine_come_to_equal_shares(opened):
+    store = await opened(6)
+    await store.append([make_rejected(f"{n}", tenant="first") for n in range(6)])
+    for n in range(20):
+        await store.append([make_rejected(f"second {n}", tenant="second")])
+
+    shares = Counter(one.tenant for one in await stored(store))
+    assert {"first": 3, "second": 3} == shares
+    assert {("moesif", "first"): 3, ("moesif", "second"): 17} == store.evicted
+
+
+async def test_the_same_tenant_in_another_dialect_has_a_share_of_its_own(opened):
+    store = await opened(2)
+    await store.append([make_rejected("quiet", dialect="device")])
+    await store.append([make_rejected("a"), make_rejected("b")])
+
+    assert [key_of("quiet"), key_of("b")] == [one.key for one in await stored(store)]
+
+
+async def test_the_quarantine_is_bounded_in_bytes(opened):
+    store = await opened(100, 1000)
+    await store.append([make_rejected("quiet", tenant="quiet", data='"é"')])
+    for n in range(5):
+        await store.append([make_rejected(f"{n}", tenant="noisy", data="1" * 400)])
+
+    kept = await stored(store)
+    assert [key_of(name) for name in ("quiet", "3", "4")] == [one.key for one in kept]
+    assert {("moesif", "noisy"): 3} == store.evicted
+
+
+async def test_bytes_of_the_quarantine_are_those_of_its_text_in_utf8(opened):
+    store = await opened(100, 1000)
+    await store.append([make_rejected(f"{n}", data='"' + "é" * 249 + '"') for n in range(2)])
+    assert not store.evicted
+
+    await store.append([make_rejected("one more byte", data="1")])
+    assert {("moesif", "acme"): 1} == store.evicted
+
+
+async def test_a_quarantined_record_larger_than_the_quarantine_is_not_kept(opened):
+    store = await opened(100, 1000)
+
+    assert [STORED] == list(await store.append([make_rejected("large", data="1" * 1001)]))
+    assert [] == await stored(store)
+
+
+async def test_what_retention_deletes_makes_room_in_the_quarantine(opened):
+    store = await opened(100, 1000)
+    policy = RetentionPolicy(rules=(RetentionRule(kind="rejected", max_age=1),))
+    for hour in range(6):
+        now = NOW + hour * 3_600_000_000
+        await store.append([make_rejected(f"{hour}", data="1" * 500, received_at=now)])
+        while (await store.expire(policy, now + 1)).more:
+            pass
+
+    assert not store.evicted
 
 
 async def test_known_returns_only_stored_keys(store):

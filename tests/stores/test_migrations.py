@@ -96,6 +96,17 @@ async def test_an_older_store_is_recovered_into_a_new_one(tmp_path, version):
         assert records == await stored(reader)
 
 
+@pytest.mark.parametrize("version", OLDER)
+async def test_what_an_older_version_quarantined_counts(path, version):
+    old = [make_rejected(f"{n}", tenant="noisy", data="1" * 300) for n in range(3)]
+    make_old_store(path, version, of_before(*old))
+
+    async with closing(await open_store(f"sqlite:///{path}", 100, 700)) as store:
+        await store.append([make_rejected("quiet", tenant="quiet", data="1" * 100)])
+        assert [2, 3, 4] == await sequences(store)
+        assert {("moesif", "noisy"): 1} == store.evicted
+
+
 KILLED_AT_EACH_STATEMENT = """
 import asyncio, os, signal, shutil, sqlite3, sys
 from pathlib import Path
