@@ -34,12 +34,10 @@ class Head(msgspec.Struct, frozen=True):
     def credential(self, name: str) -> str | None:
         """The value of the header *name*, or None without it, or with several that differ."""
         values = self.headers(name)
-        if not values:
-            return None
-        first = values[0].strip()
-        if len(values) > 1 and any(value.strip() != first for value in values):
-            return None
-        return first
+        if len(values) == 1:
+            return values[0].strip()
+        different = {value.strip() for value in values}
+        return different.pop() if len(different) == 1 else None
 
 
 class Credential(msgspec.Struct, frozen=True):

@@ -17,6 +17,8 @@ from schemas.derivation import Derived, derive
 
 T = TypeVar("T")
 
+_MAX_BRACKETS = 100_000
+
 
 class Decoder(Generic[T]):
     """Decodes documents of one schema to frozen structs.
@@ -75,8 +77,11 @@ def _fast(derived: Sequence[Derived], finite: bool) -> Callable[[bytes], Any]:
         # (One byte is found much sooner than six.)
         if b"\\" in raw and b"\\u0000" in raw:
             return None
-        # Few brackets settle the depth of nearly every event.
-        if raw.count(b"{") + raw.count(b"[") > jsontext.MAX_DEPTH and jsontext.depth_exceeds(raw):
+        # Few brackets settle the depth of nearly every event. Very many take long to follow.
+        brackets = raw.count(b"{") + raw.count(b"[")
+        if brackets > jsontext.MAX_DEPTH and (
+            brackets > _MAX_BRACKETS or jsontext.depth_exceeds(raw)
+        ):
             return None
         # Nor does it look at numbers in members that nothing names.
         if finite and jsontext.may_overflow(raw):

@@ -1,5 +1,6 @@
 """Reads the events of a request, one or many, for every adapter; and HTTP's part of a refusal."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
@@ -50,7 +51,7 @@ def read_batch(
     """
     decode, keep = events.decode, result.records.append
     first = result.elements
-    until = time.perf_counter() + _SECONDS
+    until = time.perf_counter() + _SECONDS if len(raws) > 1 else math.inf
     for position, raw in enumerate(raws[first : first + SLICE], start=first):
         try:
             slow = len(raw) > _LARGE

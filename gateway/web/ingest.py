@@ -163,7 +163,9 @@ class IngestHandler:
         if isinstance(endpoint, Document):
             return await self._document(request, context, adapter, endpoint)
         tenant = self._admit(context, adapter)
-        limit = endpoint.max_body if endpoint.batch else min(endpoint.max_body, self._max_event)
+        limit = endpoint.max_body
+        if limit > self._max_event and not endpoint.batch:
+            limit = self._max_event
         body = arrived(request, limit)
         headers = request.headers
         if endpoint.media_types and not endpoint.media_types(headers.get("Content-Type", "")):
@@ -321,9 +323,13 @@ class IngestHandler:
         self._log.write(level, "request_refused", line)
 
 
+_MAX_SHOWN = 200
+
+
 def _shown(text: str) -> str:
     """What the log shows of a client's text: printable, and not too much of it."""
-    text = text[:200]
+    if len(text) > _MAX_SHOWN:
+        text = text[:_MAX_SHOWN]
     if text.isascii() and text.isprintable():
         return text
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
