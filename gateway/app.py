@@ -213,17 +213,19 @@ class Gateway:
         await self._ops.setup()
         self._stack.push_async_callback(self._ops.cleanup)
         self.ops_address = await listen_on(self._ops, self._settings.ops.listen)
+        limits = self._settings.limits
+        self._capacity = capacity = Capacity(limits.connections, limits.connections_per_address)
         answering = PublicServer(
             self._reception.handle,
             write_timeout=server.write_timeout,
             on_malformed=self._malformed,
             keepalive_timeout=server.keepalive_timeout,
             proxies=TrustedProxies(server.trusted_proxies, server.forwarded_header),
+            capacity=capacity,
         )
-        self._capacity = capacity = answering.capacity
-        self.metrics.watch(
-            "turned_away", "Connections closed for want of files.", lambda: capacity.turned_away
-        )
+        watch = self.metrics.watch
+        watch("turned_away", "Connections closed at once.", lambda: capacity.turned_away)
+        watch("connections", "Connections of clients.", lambda: capacity.open)
         public = PublicListener(answering)
         self._stack.push_async_callback(self._close_public, public)
         tls = context_of(server.certificate, server.key) if server.certificate else None

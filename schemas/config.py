@@ -166,6 +166,17 @@ class Ingest(Table):
 class Limits(Table):
     """What clients may take of the gateway, in all and each tenant."""
 
+    connections: int | None = option(
+        Count(1),
+        "Connections of clients; one more is closed at once. By default as many as files allow.",
+        default=None,
+    )
+    connections_per_address: int | None = option(
+        Count(1),
+        "Of these, connections from one address; trusted proxies may have more. No limit if "
+        "absent.",
+        default=None,
+    )
     inflight_bytes: int = option(
         Count(1),
         "Bytes that the requests being answered may hold in memory; then 503.",

@@ -28,10 +28,17 @@ class Capacity:
         turned_away: how many clients found no room since the start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None, per_address: int | None = None) -> None:
+        """At most *most* connections, where files allow as many, and *per_address* of one client.
+
+        None is no limit.
+        """
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         # -1 stands for no limit.
-        self.most = max(limit // 2, limit - RESERVED) if limit > 0 else 1 << 30
+        files = max(limit // 2, limit - RESERVED) if limit > 0 else 1 << 30
+        self.most = files if most is None else min(most, files)
+        self._per_address = per_address
+        self._by_address: dict[str, int] = {}
         self.turned_away = 0
         self._open = 0
         self._told_at = 0.0
@@ -49,14 +56,42 @@ class Capacity:
         """A connection has ended."""
         self._open -= 1
 
+    @property
+    def open(self) -> int:
+        """How many connections there are now."""
+        return self._open
+
+    def enter(self, address: str) -> bool:
+        """Count a connection from *address*; False, and not counted, where it has too many."""
+        if self._per_address is None:
+            return True
+        held = self._by_address.get(address, 0)
+        if held >= self._per_address:
+            self._tell(self._per_address, address)
+            return False
+        self._by_address[address] = held + 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """A connection that could `enter` has ended."""
+        held = self._by_address.get(address, 0)
+        if held > 1:
+            self._by_address[address] = held - 1
+        else:
+            self._by_address.pop(address, None)
+
     def turn_away(self) -> asyncio.Protocol:
         """What closes the connection of a client that has no room."""
+        self._tell(self.most)
+        return _Closing()
+
+    def _tell(self, most: int, address: str = "") -> None:
         self.turned_away += 1
         now = time.monotonic()
         if not self._told_at or now - self._told_at >= _QUIET_SECONDS:
             self._told_at = now
-            log.warning("client_turned_away", connections=self.most, count=self.turned_away)
-        return _Closing()
+            client = {"client": address} if address else {}
+            log.warning("client_turned_away", connections=most, count=self.turned_away, **client)
 
 
 class _Closing(asyncio.Protocol):

@@ -92,6 +92,7 @@ class Connection(web.RequestHandler):
         self.address = ""
         self.is_proxy = False
         self.is_tls = False
+        self.has_entered = False
         self.requests_started = 0
         self.requests_answered = 0
         self.had_its_turn = False
@@ -123,11 +124,17 @@ class Connection(web.RequestHandler):
         self.is_tls = transport.get_extra_info("sslcontext") is not None
         self.is_proxy = self.server.proxies.trust(self.address)
         super().connection_made(transport)
+        # A proxy speaks for many clients.
+        self.has_entered = not self.is_proxy and self.server.capacity.enter(self.address)
+        if not (self.is_proxy or self.has_entered):
+            self.line.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wait for nothing any more."""
         self.line = None
         self.server.capacity.closed()
+        if self.has_entered:
+            self.server.capacity.leave(self.address)
         self.stop_write_timer()
         super().connection_lost(exc)
 
@@ -232,12 +239,14 @@ class PublicServer(web.Server):
         write_timeout: float,
         on_malformed: Callable[[], None],
         proxies: TrustedProxies,
+        capacity: Capacity,
     ) -> None:
         """Serve *handler*.
 
         A connection is closed that is idle for *keepalive_timeout* seconds, or that does
         not take an answer within *write_timeout* seconds. *on_malformed* is called for
-        each request that the parser refuses. *proxies* say for whom they ask.
+        each request that the parser refuses. *proxies* say for whom they ask. *capacity*
+        says who may connect.
         """
         super().__init__(cast(Any, self.answer), request_factory=cast(Any, Request))
         self.loop = asyncio.get_running_loop()
@@ -247,7 +256,7 @@ class PublicServer(web.Server):
         self.on_malformed = on_malformed
         self.proxies = proxies
         self.connections_made = 0
-        self.capacity = Capacity()
+        self.capacity = capacity
         self.closing = False
 
     def __call__(self) -> asyncio.Protocol:  # type: ignore[override]

@@ -52,8 +52,9 @@ class Line:
 
 
 @asynccontextmanager
-async def connected(gateway: Any) -> AsyncIterator[Line]:
-    reader, writer = await asyncio.open_connection(*gateway.gateway.address)
+async def connected(gateway: Any, source: str = "127.0.0.1") -> AsyncIterator[Line]:
+    """A connection from the address *source*."""
+    reader, writer = await asyncio.open_connection(*gateway.gateway.address, local_addr=(source, 0))
     try:
         yield Line(reader, writer)
     finally:
