@@ -21,7 +21,7 @@ from gateway.store import Expired, RetentionPolicy
 from gateway.stores.database import in_transaction
 from gateway.stores.keyexpiry import KeyExpiry
 from gateway.stores.keys import KeyIndex
-from gateway.stores.removal import Marks, Range, remove
+from gateway.stores.removal import FOREVER, Marks, Range, remove
 
 LONGEST = 0.05
 """Seconds after which a step is to be interrupted, to be made again with fewer rows."""
@@ -29,13 +29,12 @@ LONGEST = 0.05
 _SECONDS = 0.004
 """What a step may take of the processor; the number of its rows follows from that."""
 
-_ROWS = 32, 4096
-"""The rows of a step: those of the first one, and the most."""
+_ROWS = 32, 1024
+"""The rows of a step: of the first one, and the most. The pages of more do not fit the cache."""
 
 _FULL = 0.97
 """The share of the bound that is kept: the file grows to its largest size and never shrinks."""
 
-_FOREVER = 1 << 62
 _SECOND = 1_000_000
 
 _STREAMS = "SELECT id, dialect, tenant, kind FROM stream"
@@ -175,9 +174,9 @@ class Expiry:
         """Delete the oldest events, as many as may have *over* bytes, but not too many at once."""
         events = (state.last or 0) - (state.first or 0) + 1
         rows = max(1, min(self._rows, events * over // state.used))
-        ahead = {"limit": _FOREVER, "now": now, "streams": None, "after": 0, "rows": rows}
-        [(_, to, _)] = db.execute(_AHEAD, ahead).fetchall()
-        deleted = self._remove(db, Range(0, to, _FOREVER, None), marks, "size", now)
+        # Where there are holes these are fewer events.
+        to = (state.first or 0) + rows - 1
+        deleted = self._remove(db, Range(0, to, FOREVER, None), marks, "size", now)
         self._key_expiry.passed(db, self._trimmed_to, to)
         self._trimmed_to = to
         return deleted

@@ -14,6 +14,11 @@ WHERE {_WHICH} AND seq > :sealed AND event.key IS NOT NULL AND kind <> 'rejected
 """
 _IDS = f"SELECT id, key FROM event WHERE {_WHICH} AND seq > :attempted"
 _DELETE = f"DELETE FROM event WHERE {_WHICH}"
+# Without a subquery SQLite deletes while it searches, in half the time.
+_DELETE_OLD = "DELETE FROM event WHERE seq > :after AND seq <= :to AND received_at <= :limit"
+_DELETE_ALL = "DELETE FROM event WHERE seq > :after AND seq <= :to"
+FOREVER = 1 << 62
+"""A time to which nothing comes."""
 _FORGET = """
 DELETE FROM quarantine WHERE seq > :after AND seq <= :to
 AND NOT EXISTS (SELECT 1 FROM event WHERE event.seq = quarantine.seq)
@@ -64,7 +69,8 @@ def remove(db: sqlite3.Connection, which: Range, marks: Marks, cause: str, now: 
     if which.to > marks.sealed:
         db.execute(_LOOSEN, values)
     attempted = db.execute(_IDS, values).fetchall() if which.to > marks.attempted else []
-    events = db.execute(_DELETE, values).rowcount
+    delete = _DELETE if which.streams else _DELETE_ALL if which.limit == FOREVER else _DELETE_OLD
+    events = db.execute(delete, values).rowcount
     if events:
         if which.to >= marks.first_rejected:
             db.execute(_FORGET, values)
