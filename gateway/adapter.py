@@ -33,11 +33,15 @@ class Head(msgspec.Struct, frozen=True):
 
     def credential(self, name: str) -> str | None:
         """The value of the header *name*, or None without it, or with several that differ."""
-        values = self.headers(name)
-        if len(values) == 1:
-            return values[0].strip()
-        different = {value.strip() for value in values}
-        return different.pop() if len(different) == 1 else None
+        return only(self.headers(name))
+
+
+def only(values: Sequence[str]) -> str | None:
+    """The one value of a header that is given once, or again and again the same."""
+    if len(values) == 1:
+        return values[0].strip()
+    different = {value.strip() for value in values}
+    return different.pop() if len(different) == 1 else None
 
 
 class Credential(msgspec.Struct, frozen=True):

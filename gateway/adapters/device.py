@@ -20,6 +20,7 @@ from gateway.adapter import (
     Provisions,
     Reply,
     Tenant,
+    only,
 )
 from gateway.adapters.batch import STATUS, headers_of, read_batch
 from gateway.adapters.device_events import Event, Events, without_key
@@ -114,8 +115,9 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
     def secret(self, head: Head) -> str | None:
         """The first of the key's headers that is present decides, even if it is empty."""
         for name in ("X-Moki-TenantAPIToken", "X-API-Key"):
-            if head.headers(name):
-                return head.credential(name)
+            values = head.headers(name)
+            if values:
+                return only(values)
         scheme, _, token = (head.credential("Authorization") or "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else None
 

@@ -34,7 +34,7 @@ class Events:
 
     def decode(self, raw: bytes) -> Event | None:
         # Whatever `data` holds is decoded, too.
-        if _may_hold_key(raw) or values_exceed(raw, MAX_VALUES):
+        if _may_hold_key(raw) or (len(raw) > MAX_VALUES and values_exceed(raw, MAX_VALUES)):
             return None
         return EVENT.decode(raw)
 
