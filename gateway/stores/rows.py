@@ -21,26 +21,21 @@ class Streams:
     """The numbers of streams: few rows, each interned when its first record comes."""
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[str, str, str], int] = {}
+        self.known: dict[tuple[str, str, str], int] = {}
+        """The number of each stream by dialect, tenant and kind."""
 
-    def numbers(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> list[int]:
-        """The number of each record's stream; those that are new get theirs first."""
-        known = self._numbers
-        try:
-            return [known[r.dialect, r.tenant, r.kind] for r in records]
-        except KeyError:
-            self._intern(db, records)
-            return [known[r.dialect, r.tenant, r.kind] for r in records]
-
-    def _intern(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> None:
+    def learn(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> None:
+        """Know the streams of *records*; those that are new get their numbers first."""
         wanted = {(r.dialect, r.tenant, r.kind) for r in records}
+        if wanted <= self.known.keys():
+            return
 
         def work() -> list[tuple[str, str, str, int]]:
             known = {row[:3] for row in db.execute(_STREAMS)}
             db.executemany(_NEW_STREAM, sorted(wanted - known))
             return db.execute(_STREAMS).fetchall()
 
-        self._numbers.update((row[:3], row[3]) for row in in_transaction(db, work))
+        self.known.update((row[:3], row[3]) for row in in_transaction(db, work))
 
 
 def split_duplicates(
@@ -88,33 +83,42 @@ class Rows(NamedTuple):
 def rows_of(
     records: Sequence[EventRecord],
     chosen: Iterable[int],
-    streams: Sequence[int],
+    streams: Mapping[tuple[str, str, str], int],
     senders: Mapping[str | None, int | None],
     last: int,
 ) -> Rows:
     """Make rows of the *chosen* of *records*, after sequence *last*.
 
-    *streams* are the numbers of the streams of *records*, *senders* those of senders.
+    *streams* and *senders* are the numbers of streams and senders.
 
     Raises:
-        KeyError: a sender has no number.
+        KeyError: a stream or a sender has no number.
     """
     keys: list[bytes] = []
     rejected: list[Rejected] = []
     values: list[Any] = []
     seq = last
+    dialect = tenant = kind = sender = None
+    stream, number, is_rejected = 0, None, False
     for at in chosen:
         r = records[at]
         seq += 1
-        if r.kind == Kind.REJECTED:
+        # The records of a request have these texts in common: the same objects, mostly.
+        if r.kind is not kind or r.tenant is not tenant or r.dialect is not dialect:
+            dialect, tenant, kind = r.dialect, r.tenant, r.kind
+            stream, is_rejected = streams[dialect, tenant, kind], kind == Kind.REJECTED
+        if r.sender is not sender:
+            sender = r.sender
+            number = senders[sender]
+        if is_rejected:
             size = len(r.data.encode("utf-8", "surrogatepass"))
-            rejected.append(Rejected(seq, r.key, streams[at], size))
+            rejected.append(Rejected(seq, r.key, stream, size))
         elif r.key is not None:
             keys.append(r.key)
         values += (
             seq,
             r.id,
-            streams[at],
+            stream,
             r.key,
             r.time,
             r.received_at,
@@ -122,6 +126,6 @@ def rows_of(
             r.subject,
             r.client_address,
             r.data,
-            senders[r.sender],
+            number,
         )
     return Rows(values, keys, rejected, seq)

@@ -94,11 +94,12 @@ class SqliteStore(Readings):
         self._catch_up()
         self._attempted_from = self._last
         self._departed = []
-        streams = self._streams.numbers(db, records)
         fresh, outcomes = split_duplicates(records, self._held(db, records), self._own)
+        streams = self._streams.known
         try:
             rows = rows_of(records, fresh, streams, self._senders.known, self._last)
         except KeyError:
+            self._streams.learn(db, records)
             senders = self._senders.learn(db, records)
             rows = rows_of(records, fresh, streams, senders, self._last)
         if rows.values:
