@@ -62,6 +62,11 @@ class Tenant(msgspec.Struct, frozen=True):
 
     name: str
 
+    @property
+    def limited_device(self) -> str:
+        """The device that has rates of its own, beside the tenant; empty if there is none."""
+        return ""
+
 
 OptionsT = TypeVar("OptionsT", bound=Table)
 CredentialT = TypeVar("CredentialT", bound=Credential)

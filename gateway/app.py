@@ -38,8 +38,11 @@ from gateway.web.capacity import Capacity
 from gateway.web.forwarded import TrustedProxies
 from gateway.web.ingest import IngestHandler
 from gateway.web.listener import PublicListener, listen_on
+from gateway.web.rates import Measure, Rate, Rates
 from gateway.web.server import PublicServer
 from gateway.web.tls import context_of
+from schemas.config import Limits
+from schemas.config import Rate as RateOption
 from schemas.options import Redaction
 
 log = structlog.get_logger()
@@ -57,6 +60,23 @@ def _redactor(settings: Settings) -> Redactor:
 
 def _rules(table: Redaction) -> Rules:
     return Rules.of(table.headers, table.keys)
+
+
+def _rates(limits: Limits) -> Rates | None:
+    """The rates that [limits] sets, or None where it sets none."""
+    found: tuple[dict[Measure, Rate], dict[Measure, Rate]] = {}, {}
+    options: list[tuple[int, Measure, RateOption | None]] = [
+        (0, "requests", limits.tenant_requests),
+        (0, "events", limits.tenant_events),
+        (0, "bytes", limits.tenant_bytes),
+        (1, "requests", limits.device_requests),
+        (1, "events", limits.device_events),
+        (1, "bytes", limits.device_bytes),
+    ]
+    for level, measure, table in options:
+        if table is not None:
+            found[level][measure] = Rate(table.rate, table.burst or table.rate)
+    return Rates(*found) if any(found) else None
 
 
 class Gateway:
@@ -174,6 +194,7 @@ class Gateway:
             max_event=self._settings.ingest.max_event,
             body_timeout=self._settings.server.body_timeout,
             budget=self._budget,
+            rates=_rates(self._settings.limits),
         )
         self._stack.push_async_callback(self._reception.close, self._settings.store.deadline)
 

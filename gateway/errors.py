@@ -21,6 +21,7 @@ class Reason(enum.Enum):
     TENANT_FORBIDDEN = "tenant_forbidden"
     DEVICE_UNKNOWN = "device_unknown"
     DEVICE_FORBIDDEN = "device_forbidden"
+    LIMITED = "limited"
     BODY_TOO_LARGE = "body_too_large"
     BODY_TOO_SLOW = "body_too_slow"
     MEDIA_TYPE_UNSUPPORTED = "media_type_unsupported"
@@ -40,7 +41,7 @@ class Reason(enum.Enum):
 
 
 _RETRYABLE = frozenset(
-    {Reason.BODY_TOO_SLOW, Reason.OVERLOADED, Reason.UNAVAILABLE, Reason.INTERNAL}
+    {Reason.LIMITED, Reason.BODY_TOO_SLOW, Reason.OVERLOADED, Reason.UNAVAILABLE, Reason.INTERNAL}
 )
 
 RETRY_AFTER = 1
@@ -55,6 +56,7 @@ class Refusal(Exception):
         message: a sentence that tells the client what is wrong; may be empty.
         problems: the problems of the content, if the content is invalid.
         allowed: the methods that the address supports, for METHOD_NOT_ALLOWED.
+        retry_after: seconds to wait, for a reason that passes.
         subject: what the client named and does not exist (an id, a credential).
         digest: the first digits of the SHA-256 of an unknown credential, for the log.
     """
@@ -67,6 +69,7 @@ class Refusal(Exception):
         problems: Sequence[Problem] = (),
         allowed: Sequence[str] = (),
         subject: str = "",
+        retry_after: int = RETRY_AFTER,
         digest: str = "",
     ) -> None:
         super().__init__(message or reason.value)
@@ -75,6 +78,7 @@ class Refusal(Exception):
         self.problems = tuple(problems)
         self.allowed = tuple(allowed)
         self.subject = subject
+        self.retry_after = retry_after
         self.digest = digest
 
 

@@ -163,6 +163,15 @@ class Ingest(Table):
     )
 
 
+class Rate(Table):
+    """How much of something may come."""
+
+    rate: int = option(Count(1), "How much a second in the long run.")
+    burst: int | None = option(
+        Count(1), "How much at once after a pause; by default that of a second.", default=None
+    )
+
+
 class Limits(Table):
     """What clients may take of the gateway, in all and each tenant."""
 
@@ -186,6 +195,24 @@ class Limits(Table):
         Count(1),
         "Of these, bytes that the requests of one tenant may hold; then 503.",
         default=67_108_864,
+    )
+    tenant_requests: Rate | None = option(
+        fields.Nested(schema_of(Rate)), "Requests of each tenant a second.", default=None
+    )
+    tenant_events: Rate | None = option(
+        fields.Nested(schema_of(Rate)), "Events of each tenant a second.", default=None
+    )
+    tenant_bytes: Rate | None = option(
+        fields.Nested(schema_of(Rate)), "Bytes of each tenant a second.", default=None
+    )
+    device_requests: Rate | None = option(
+        fields.Nested(schema_of(Rate)), "Requests of each device a second.", default=None
+    )
+    device_events: Rate | None = option(
+        fields.Nested(schema_of(Rate)), "Events of each device a second.", default=None
+    )
+    device_bytes: Rate | None = option(
+        fields.Nested(schema_of(Rate)), "Bytes of each device a second.", default=None
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from gateway.adapter import ParseResult, Rejected
-from gateway.errors import RETRY_AFTER, Reason, Refusal
+from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord
 from schemas import Invalid, Problem, Unreadable
 
@@ -103,6 +103,7 @@ STATUS: Mapping[Reason, int] = {
     Reason.TENANT_FORBIDDEN: 403,
     Reason.DEVICE_UNKNOWN: 404,
     Reason.DEVICE_FORBIDDEN: 403,
+    Reason.LIMITED: 503,
     Reason.BODY_TOO_LARGE: 413,
     Reason.BODY_TOO_SLOW: 408,
     Reason.MEDIA_TYPE_UNSUPPORTED: 415,
@@ -119,10 +120,10 @@ STATUS: Mapping[Reason, int] = {
 
 
 def headers_of(refusal: Refusal, status: int) -> dict[str, str]:
-    """The headers that HTTP requires with a refusal: Allow (405), Retry-After (503)."""
+    """The headers that HTTP requires with a refusal: Allow (405), Retry-After (429, 503)."""
     headers: dict[str, str] = {}
     if refusal.allowed:
         headers["Allow"] = ", ".join(refusal.allowed)
-    if status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER)
+    if status in (429, 503):
+        headers["Retry-After"] = str(refusal.retry_after)
     return headers

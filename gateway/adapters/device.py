@@ -46,6 +46,7 @@ _WORDS: dict[Reason, tuple[int, str]] = {
     Reason.TENANT_FORBIDDEN: (0, "The API key has no access to this tenant."),
     Reason.DEVICE_UNKNOWN: (5, "Invalid device id: the tenant has no such device."),
     Reason.DEVICE_FORBIDDEN: (0, "The API key has no access to this device."),
+    Reason.LIMITED: (-1, "The tenant or the device sends too much. Try again later."),
     Reason.BODY_TOO_LARGE: (6, "The body is too large."),
     Reason.BODY_TOO_SLOW: (-1, "The body did not arrive in time."),
     Reason.MEDIA_TYPE_UNSUPPORTED: (6, "Send Content-Type: application/json."),
@@ -74,6 +75,10 @@ class Admitted(Tenant, frozen=True):
 
     device: str
     new: bool
+
+    @property
+    def limited_device(self) -> str:
+        return self.device
 
 
 class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitted]):
@@ -223,7 +228,7 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
         return Reply(202, b"{}", asked)
 
     def refused(self, refusal: Refusal, head: Head, tenant: Admitted | None) -> Reply:
-        status = STATUS[refusal.reason]
+        status = 429 if refusal.reason is Reason.LIMITED else STATUS[refusal.reason]
         code, message = _WORDS.get(refusal.reason, (6, refusal.reason.value))
         faults = [f"{p.path}: {p.message}" if p.path else p.message for p in refusal.problems]
         said = " ".join(part for part in (message, refusal.message, *faults) if part)

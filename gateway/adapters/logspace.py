@@ -56,6 +56,7 @@ _WORDS = {
     Reason.METHOD_NOT_ALLOWED: ("METHOD_NOT_ALLOWED", "Method not allowed."),
     Reason.CREDENTIAL_MISSING: ("MISSING_SPACE_TOKEN", f"Missing header '{SPACE_TOKEN}'."),
     Reason.CREDENTIAL_UNKNOWN: ("INVALID_SPACE_TOKEN", "Unrecognized space-token '{subject}'."),
+    Reason.LIMITED: ("EVENT_STORAGE_FAILED", "The space sends too much."),
     Reason.BODY_TOO_LARGE: ("BODY_TOO_LARGE", "The body is too large."),
     Reason.BODY_TOO_SLOW: ("BODY_TOO_SLOW", "The body did not arrive in time."),
     Reason.ENCODING_UNSUPPORTED: ("UNSUPPORTED_ENCODING", "Unsupported content encoding."),

@@ -50,6 +50,7 @@ _TITLES = {
     Reason.METHOD_NOT_ALLOWED: "Method not allowed.",
     Reason.CREDENTIAL_MISSING: f"Missing header {APPLICATION_ID}.",
     Reason.CREDENTIAL_UNKNOWN: f"Unknown application id in the header {APPLICATION_ID}.",
+    Reason.LIMITED: "The application sends too much. Try again later.",
     Reason.BODY_TOO_LARGE: "The body is too large.",
     Reason.BODY_TOO_SLOW: "The body did not arrive in time.",
     Reason.ENCODING_UNSUPPORTED: "Unsupported content encoding.",

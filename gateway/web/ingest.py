@@ -33,6 +33,7 @@ from gateway.store import Documents
 from gateway.web.body import BodyReader, announced, arrived
 from gateway.web.budget import PER_EVENT, Budget, Share
 from gateway.web.provisioning import Provisioning
+from gateway.web.rates import Rates
 from gateway.web.routes import Routes, normal
 from schemas import Problem, TooMany, Unreadable
 
@@ -96,6 +97,7 @@ class IngestHandler:
         max_event: int,
         body_timeout: float,
         budget: Budget,
+        rates: Rates | None,
     ) -> None:
         self._routes = Routes(adapters)
         self._keyring = keyring
@@ -107,6 +109,7 @@ class IngestHandler:
         self._log = RequestLog()
         self._bodies = BodyReader(body_timeout)
         self._budget = budget
+        self._rates = rates
         self.closing = False
         self._provisioning = {
             one.dialect: Provisioning(one.dialect, one, documents)
@@ -163,6 +166,9 @@ class IngestHandler:
         if isinstance(endpoint, Document):
             return await self._document(request, context, adapter, endpoint)
         tenant = self._admit(context, adapter)
+        rates, who = self._rates, (adapter.dialect, tenant.name)
+        if rates is not None:
+            rates.admit(who, tenant.limited_device)
         limit = endpoint.max_body
         if limit > self._max_event and not endpoint.batch:
             limit = self._max_event
@@ -171,10 +177,12 @@ class IngestHandler:
         if endpoint.media_types and not endpoint.media_types(headers.get("Content-Type", "")):
             raise Refusal(Reason.MEDIA_TYPE_UNSUPPORTED)
         size = announced(request) if body is None else len(body)
-        share = context.share = self._budget.reserve((adapter.dialect, tenant.name), size)
+        share = context.share = self._budget.reserve(who, size)
         if body is None or "Content-Encoding" in headers:
             body = await self._bodies.read(request, limit, share, body)
         context.size = len(body)
+        if rates is not None:
+            rates.take(who, tenant.limited_device, "bytes", context.size)
         sender = sender_of(context.credential, headers.get("User-Agent", ""))
         inbound = Inbound(context.head, tenant, body, clock(), request.remote or "", sender)
         receipt = context.receipt = await self._ingest(adapter, endpoint, inbound, share)
@@ -222,6 +230,10 @@ class IngestHandler:
         on_invalid = adapter.on_invalid(self._on_invalid)
         try:
             reading = await self._read(endpoint, inbound, share)
+            if self._rates is not None:
+                tenant = inbound.tenant
+                who = (adapter.dialect, tenant.name)
+                self._rates.take(who, tenant.limited_device, "events", reading.elements)
         except TooMany as error:
             raise Refusal(Reason.BODY_TOO_LARGE, str(error)) from None
         except Unreadable as error:
