@@ -53,6 +53,9 @@ SELECT count(*), max(seq), min(CASE WHEN received_at > :limit AND received_at <=
     AND (:streams IS NULL OR stream IN (SELECT value FROM json_each(:streams))) THEN seq END)
 FROM (SELECT seq, received_at, stream FROM event WHERE seq > :after ORDER BY seq LIMIT :rows)
 """
+_SLACK = 200
+"""The share of the bound, as a divisor, that may be too much: many small steps cost more."""
+
 _RECEIVED = "SELECT received_at FROM event WHERE seq = ?"
 
 
@@ -90,6 +93,7 @@ class Expiry:
         self._key_expiry = KeyExpiry(keys)
         self._cursors: list[_Cursor] = []
         self._trimmed_to = 0
+        self._trimming = False
         self._newest_stream = -1
         self._rows = _ROWS[0]
         self._lock = Lock()
@@ -121,9 +125,11 @@ class Expiry:
         cursor = next((one for one in self._cursors if one.due <= now), None)
         if cursor is not None:
             by_age = self._bounded(db, partial(self._pass, db, cursor, now, marks))
-        elif over > 0 and state.first is not None:
+        elif over > (0 if self._trimming else (bound or 0) // _SLACK) and state.first is not None:
+            self._trimming = True
             by_size = self._bounded(db, partial(self._trim, db, over, now, state, marks))
         else:
+            self._trimming = False
             more = self._key_expiry.step(db)
         return Expired(
             by_age=by_age,

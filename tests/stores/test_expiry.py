@@ -14,6 +14,7 @@ from gateway.record import EventRecord, Kind, Outcome
 from gateway.store import RetentionPolicy, RetentionRule
 from gateway.stores import bloom, keys, runs
 from gateway.stores.memory import MemoryStore
+from gateway.stores.shares import Bound
 from gateway.stores.sqlite import SqliteStore, open_store
 from tests.care.conftest import spoil
 from tests.records import NOW, closing, make_record, make_rejected, sequences, stored
@@ -151,7 +152,7 @@ class Twins:
                 RetentionRule(max_age=20 * HOUR),
             )
         )
-        self.model = MemoryStore(20)
+        self.model = MemoryStore(Bound(20, 1 << 40))
         self.store: SqliteStore
 
     @property

@@ -14,6 +14,7 @@ from gateway.errors import StoreError
 from gateway.record import Outcome, key_of
 from gateway.stores import bloom, keys, runs
 from gateway.stores.memory import MemoryStore
+from gateway.stores.shares import Bound
 from gateway.stores.sqlite import SqliteStore, open_store
 from tests.records import closing, eventually, make_record, make_rejected, stored
 
@@ -55,7 +56,7 @@ class Twins:
         self.folder = folder
         self.names: list[str] = []
         self.lives = 0
-        self.model = MemoryStore(20)
+        self.model = MemoryStore(Bound(20, 1 << 40))
         self.store: SqliteStore
 
     @property
