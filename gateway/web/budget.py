@@ -21,10 +21,13 @@ PER_EVENT = 128
 """Bytes that are reserved for each event of a batch, besides its text."""
 
 
-class _Account(msgspec.Struct, gc=False):
+class _Account:
     """How many bytes the requests of one tenant have reserved."""
 
-    size: int = 0
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
 
 
 class Budget:
@@ -99,7 +102,7 @@ class Share(msgspec.Struct, gc=False):
             self.grow(size - self.size)
 
     def release(self) -> None:
-        """Give everything back."""
-        self.budget.held -= self.size
-        self.account.size -= self.size
-        self.size = 0
+        """Give everything back, once."""
+        size = self.size
+        self.budget.held -= size
+        self.account.size -= size
