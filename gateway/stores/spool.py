@@ -112,7 +112,9 @@ class Spool:
         """Forget the records of *piece*, the oldest ones: the store has them."""
         sql = (_DROP, (piece.last,))
         # Some of them may have been erased meanwhile.
-        self.depth -= await self._database.write(lambda db: db.execute(*sql).rowcount)
+        deleted = await self._database.write(lambda db: db.execute(*sql).rowcount)
+        # Not in one statement: `depth` would be read before others add to it.
+        self.depth -= deleted
         self._identities.difference_update(record.identity for record in piece.records)
         self._tell_whether_filled()
 

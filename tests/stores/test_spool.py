@@ -1,5 +1,6 @@
 """The spool: durable, drained in order, exactly once."""
 
+import asyncio
 import sqlite3
 from contextlib import closing as closed
 from pathlib import Path
@@ -116,6 +117,15 @@ async def test_the_oldest_are_given_within_bounds_and_stay_until_they_are_droppe
         await spool.drop(two)
         assert 4 == spool.depth
         assert records[2].data == (await spool.peek(1, 1)).records[0].data
+
+
+async def test_what_is_added_while_a_piece_is_dropped_is_counted(path):
+    async with closing(await open_spool(path, 10)) as spool:
+        await spool.append([make_record("a")])
+        piece = await spool.peek(10, 1 << 20)
+        await asyncio.gather(spool.append([make_record("b")]), spool.drop(piece))
+
+        assert (1, True) == (spool.depth, spool.filled.is_set())
 
 
 async def test_reconciling_finds_what_an_append_of_unknown_outcome_has_kept(path):

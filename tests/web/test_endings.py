@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.adapter import Reply
+from gateway.web.capacity import Capacity
 from gateway.web.forwarded import TrustedProxies
 from gateway.web.listener import PublicListener
 from gateway.web.server import PublicServer
@@ -95,6 +96,7 @@ async def test_an_error_beyond_the_handler_is_500_as_json_and_logged_with_its_tr
         write_timeout=9,
         on_malformed=lambda: None,
         proxies=TrustedProxies([], "Forwarded"),
+        capacity=Capacity(),
     )
     listener = PublicListener(server)
     await listener.open("127.0.0.1:0")
