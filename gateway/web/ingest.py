@@ -273,7 +273,7 @@ class IngestHandler:
         reading = ParseResult([], [], batch=endpoint.batch, max_event=self._max_event)
         if raws:
             endpoint.read(inbound, raws, reading)
-            while reading.elements < len(raws):
+            while endpoint.batch and reading.elements < len(raws):
                 await asyncio.sleep(0)
                 endpoint.read(inbound, raws, reading)
         if len(inbound.body) > _LARGE:
