@@ -86,7 +86,7 @@ async def _export(url: str, wanted: Selection, lost: list[tuple[int, int]]) -> N
                 try:
                     line = cloudevent(sequence, record)
                     msgspec.json.decode(line, type=msgspec.Raw)
-                except (ValueError, TypeError, AttributeError, OverflowError):
+                except (msgspec.MsgspecError, ValueError, TypeError, AttributeError, OverflowError):
                     skipped(sequence, sequence)
                 else:
                     out.write(line + b"\n")
