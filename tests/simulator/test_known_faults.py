@@ -82,7 +82,7 @@ def counts_that_may_be_kept_are_added_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SqliteStore, "add_counts", add_counts)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
@@ -101,7 +101,7 @@ def test_a_fault_that_is_put_back_is_found(
     fault(monkeypatch)
 
     with pytest.raises(Broken, match=message):
-        for seed in range(100):
+        for seed in range(500):
             folder = tmp_path / f"{seed}"
             folder.mkdir()
             simulate(seed, folder)
