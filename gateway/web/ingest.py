@@ -1,10 +1,7 @@
 """One handler for every adapter: the path of a request, from its head to its answer."""
 
 import asyncio
-import itertools
 import logging
-import os
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,10 +25,11 @@ from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake.intake import Intake
 from gateway.ops.log import RequestLog
 from gateway.ops.metrics import Metrics
-from gateway.record import Outcome, Receipt, clock, sender_of
+from gateway.record import Receipt, clock, sender_of
 from gateway.store import Documents
 from gateway.web.body import BodyReader, announced, arrived
 from gateway.web.budget import PER_EVENT, Budget, Share
+from gateway.web.context import RequestContext, headers_of, line_of, shown
 from gateway.web.provisioning import Provisioning
 from gateway.web.rates import Rates
 from gateway.web.routes import Routes, normal
@@ -39,47 +37,12 @@ from schemas import Problem, TooMany, Unreadable
 
 log = structlog.get_logger()
 
-_start = int.from_bytes(os.urandom(6), "big") << 16
-_next_request_number = itertools.count(_start).__next__
-
-
 _OPEN_BODY = 4096
 """Bytes of a body that needs no credential: none of these addresses takes one."""
 
 
 _LARGE = 1 << 16
 """Bytes of a body after whose reading others have their turn."""
-
-
-class RequestContext:
-    """What is found out about one request while it is answered, for its log line."""
-
-    __slots__ = (
-        "adapter",
-        "credential",
-        "head",
-        "id",
-        "receipt",
-        "refusal",
-        "share",
-        "size",
-        "started",
-        "tally",
-        "tenant",
-    )
-
-    def __init__(self, head: Head) -> None:
-        self.id = f"{_next_request_number():016x}"
-        self.started = time.perf_counter()
-        self.head = head
-        self.adapter: AnyAdapter | None = None
-        self.tenant: Tenant | None = None
-        self.credential = ""
-        self.size = 0
-        self.receipt: Receipt | None = None
-        self.tally: Sequence[tuple[Outcome, int]] = ()
-        self.refusal: Refusal | None = None
-        self.share: Share | None = None
 
 
 class IngestHandler:
@@ -145,14 +108,14 @@ class IngestHandler:
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:
-            log.exception("request_failed", request_id=context.id, path=_shown(path))
+            log.exception("request_failed", request_id=context.id, path=shown(path))
             reply = self._refuse(context, Refusal(Reason.INTERNAL))
         finally:
             share = context.share
             if share is not None:
                 share.release()
         self._log_request(request, context, reply)
-        return reply, _headers(context)
+        return reply, headers_of(context)
 
     async def _answer(self, request: BaseRequest, context: RequestContext) -> Reply:
         match = self._routes.find(context.head.path)
@@ -221,7 +184,7 @@ class IngestHandler:
         try:
             return await endpoint.answer(inbound, self._documents)
         except StoreError as error:
-            log.warning("document_unavailable", error=str(error), path=_shown(context.head.path))
+            log.warning("document_unavailable", error=str(error), path=shown(context.head.path))
             raise Refusal(Reason.UNAVAILABLE) from None
 
     async def _ingest(
@@ -299,58 +262,24 @@ class IngestHandler:
         return context.adapter.refused(refusal, context.head, context.tenant)
 
     def _log_request(self, request: BaseRequest, context: RequestContext, reply: Reply) -> None:
-        line: dict[str, Any] = {
-            "request_id": context.id,
-            "method": request.method[:20],
-            "path": _shown(context.head.path),
-            "status": reply.status,
-            "client": request.remote,
-            "bytes": context.size,
-            "ms": round((time.perf_counter() - context.started) * 1000, 2),
-        }
-        if context.adapter is not None:
-            line["dialect"] = context.adapter.dialect
-        if context.tenant is not None:
-            line["tenant"] = context.tenant.name
-        if context.receipt is not None:
-            for outcome, count in context.tally:
-                line[_OUTCOME_NAMES[outcome]] = count
-            if context.receipt.rejected:
-                line["rejected"] = context.receipt.rejected
+        line = line_of(request, context, reply.status)
         refusal = context.refusal
         if refusal is None:
             self._log.write(logging.INFO, "request_answered", line)
             return
         line["reason"] = refusal.reason.value
         line["retryable"] = refusal.reason.retryable
-        line["agent"] = _shown(request.headers.get("User-Agent", ""))
+        line["agent"] = shown(request.headers.get("User-Agent", ""))
         if refusal.digest:
             line["credential_sha256"] = refusal.digest
         if refusal.problems:
             first = self._intake.without_secrets(
                 line.get("dialect", ""), line.get("tenant", ""), refusal.problems[0]
             )
-            line["problem"] = _shown(f"{first.path}: {first.message}")
+            line["problem"] = shown(f"{first.path}: {first.message}")
         level = logging.WARNING if reply.status >= 500 else logging.INFO
         self._log.write(level, "request_refused", line)
 
-
-_MAX_SHOWN = 200
-
-
-def _shown(text: str) -> str:
-    """What the log shows of a client's text: printable, and not too much of it."""
-    if len(text) > _MAX_SHOWN:
-        text = text[:_MAX_SHOWN]
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
-
-
-_OUTCOME_NAMES = {outcome: outcome.value for outcome in Outcome}
-
-_COUNT_HEADERS = {Outcome.DUPLICATE: "Gateway-Duplicate", Outcome.QUEUED: "Gateway-Queued"}
-"""Headers that count, in an answer, the events that did not newly reach the store."""
 
 _BEFORE_ADMISSION = (Reason.NO_SUCH_ADDRESS, Reason.METHOD_NOT_ALLOWED)
 
@@ -366,16 +295,3 @@ def _masked_body(endpoint: Ingest[Any], inbound: Inbound[Any]) -> Inbound[Any]:
     if endpoint.masked is None:
         return inbound
     return msgspec.structs.replace(inbound, body=endpoint.masked(inbound.body))
-
-
-def _headers(context: RequestContext) -> dict[str, str]:
-    """The headers that tell of the request: its id, and counts of what became of its events."""
-    headers = {"X-Request-Id": context.id}
-    receipt = context.receipt
-    if receipt is not None:
-        if receipt.rejected:
-            headers["Gateway-Rejected"] = str(receipt.rejected)
-        for outcome, count in context.tally:
-            if outcome in _COUNT_HEADERS:
-                headers[_COUNT_HEADERS[outcome]] = str(count)
-    return headers

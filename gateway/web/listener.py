@@ -7,7 +7,7 @@ import time
 from aiohttp import web
 
 from gateway.web.server import PublicServer
-from schemas.config import split_address
+from schemas.addresses import split_address
 
 _BACKLOG = 1024
 _ACCEPT_TURNS = 8
