@@ -20,7 +20,6 @@ from schemas.fields import (
     RequiredText,
     Several,
     Text,
-    Timestamp,
     Whole,
 )
 from schemas.jsontext import Unreadable
@@ -36,6 +35,7 @@ from schemas.options import (
     TenantTable,
 )
 from schemas.table import Table, items, option, tables
+from schemas.timestamps import Timestamp
 
 
 class Event(Lenient):

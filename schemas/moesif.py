@@ -11,7 +11,7 @@ from typing import Any
 from marshmallow import INCLUDE, fields, validate
 
 from schemas.base import Lenient
-from schemas.fields import LenientTimestamp, Name, Object, RequiredText, Text, Timestamp
+from schemas.fields import Name, Object, RequiredText, Text
 from schemas.options import (
     Choice,
     Count,
@@ -24,6 +24,7 @@ from schemas.options import (
     json_text,
 )
 from schemas.table import Table, items, option, tables
+from schemas.timestamps import LenientTimestamp, Timestamp
 
 
 def _also(*spellings: str) -> dict[str, Any]:

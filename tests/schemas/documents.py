@@ -7,17 +7,8 @@ from hypothesis import strategies as st
 from marshmallow import fields, validate
 
 from schemas.base import Lenient
-from schemas.fields import (
-    Boolean,
-    LenientTimestamp,
-    Object,
-    Properties,
-    Real,
-    RequiredText,
-    Text,
-    Timestamp,
-    Whole,
-)
+from schemas.fields import Boolean, Object, Properties, Real, RequiredText, Text, Whole
+from schemas.timestamps import LenientTimestamp, Timestamp
 
 
 class Token(str):

@@ -9,19 +9,8 @@ from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, fields, missing, valida
 
 from schemas import Lenient
 from schemas.decoders import Decoder
-from schemas.fields import (
-    INT32,
-    Boolean,
-    LenientTimestamp,
-    Name,
-    Object,
-    Properties,
-    Real,
-    RequiredText,
-    Text,
-    Timestamp,
-    Whole,
-)
+from schemas.fields import INT32, Boolean, Name, Object, Properties, Real, RequiredText, Text, Whole
+from schemas.timestamps import LenientTimestamp, Timestamp
 from tests.schemas.decoding import assert_fast_as_by_schema
 from tests.schemas.documents import ODD, Token, written
 

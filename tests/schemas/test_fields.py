@@ -9,16 +9,15 @@ from schemas.fields import (
     INT32,
     INT64,
     Boolean,
-    LenientTimestamp,
     Name,
     Object,
     Properties,
     Real,
     RequiredText,
     Text,
-    Timestamp,
     Whole,
 )
+from schemas.timestamps import LenientTimestamp, Timestamp
 
 NOON = "2015-05-18T14:00:00Z"
 UNSTORABLE = ["\x00", "a\x00b", "\ud800", "x\udfff"]
