@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
-from marshmallow import ValidationError, fields
+from marshmallow import fields
 
+from schemas.addresses import Address, Network
 from schemas.base import Problem, Strict
 from schemas.options import Choice, Count, Duration, OnInvalid, Redaction, TenantName
 from schemas.table import Table, items, option, schema_of
@@ -18,49 +19,6 @@ from schemas.table import tables as array_of
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 TableT = TypeVar("TableT", bound=Table)
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """Split ``host:port`` or ``[v6]:port``.
-
-    Raises:
-        ValueError: with a sentence, for anything else.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ValueError("Expected host:port, with a port from 0 to 65535.")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-        ipaddress.IPv6Address(host)
-    elif ":" in host:
-        raise ValueError("Put an IPv6 address in brackets: [::1]:8080.")
-    return host, int(port)
-
-
-class Address(fields.String):
-    """``host:port`` to listen on."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        address = super()._deserialize(value, attr, data, **kwargs)
-        try:
-            split_address(address)
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
-        return address
-
-
-class Network(fields.Field["ipaddress.IPv4Network | ipaddress.IPv6Network"]):
-    """An address or a network in CIDR notation."""
-
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Any, **kwargs: Any
-    ) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-        try:
-            if isinstance(value, str):
-                return ipaddress.ip_network(value)
-        except ValueError as error:
-            raise ValidationError(f"Not a network: {error}.") from None
-        raise ValidationError("Not a valid string.")
 
 
 ForwardedHeader = Literal["X-Forwarded-For", "Forwarded"]
