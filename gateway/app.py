@@ -15,19 +15,19 @@ from gateway.adapter import HasFolders, Provisions, Reply
 from gateway.adapters import ADAPTERS
 from gateway.auth import Keyring
 from gateway.care import Progress
-from gateway.checks import AdapterClasses, control_path, spool_path, tenants_of
+from gateway.checks import AdapterClasses, control_path, spool_path
 from gateway.config import Settings
 from gateway.erasure import erase
 from gateway.errors import StoreError
 from gateway.intake.assembly import SPOOL_DEADLINE, Bounds, assemble
 from gateway.intake.documents import MaskedDocuments
-from gateway.intake.redact import Redactor, Rules
 from gateway.ops.control import Command, ControlServer
 from gateway.ops.listener import ops_app
 from gateway.ops.log import LoopErrors
 from gateway.ops.metrics import Metrics
 from gateway.ops.notify import feed_watchdog, notify
 from gateway.retention import Retention, policy_of
+from gateway.rules import rates_of, redactor_of
 from gateway.store import Rotates, Selection
 from gateway.stores import open_store
 from gateway.stores.documents import FolderDocuments
@@ -38,45 +38,10 @@ from gateway.web.capacity import Capacity
 from gateway.web.forwarded import TrustedProxies
 from gateway.web.ingest import IngestHandler
 from gateway.web.listener import PublicListener, listen_on
-from gateway.web.rates import Measure, Rate, Rates
 from gateway.web.server import PublicServer
 from gateway.web.tls import context_of
-from schemas.config import Limits
-from schemas.config import Rate as RateOption
-from schemas.options import Redaction
 
 log = structlog.get_logger()
-
-
-def _redactor(settings: Settings) -> Redactor:
-    tenants: dict[tuple[str, str], Rules] = {}
-    for dialect, table in settings.dialects.items():
-        for tenant in tenants_of(table):
-            # A tenant may have several tables: a space may have one, and a file of tokens.
-            name = dialect, tenant.tenant
-            tenants[name] = tenants.get(name, Rules()).joined(_rules(tenant.redact))
-    return Redactor(_rules(settings.redact), tenants)
-
-
-def _rules(table: Redaction) -> Rules:
-    return Rules.of(table.headers, table.keys)
-
-
-def _rates(limits: Limits) -> Rates | None:
-    """The rates that [limits] sets, or None where it sets none."""
-    found: tuple[dict[Measure, Rate], dict[Measure, Rate]] = {}, {}
-    options: list[tuple[int, Measure, RateOption | None]] = [
-        (0, "requests", limits.tenant_requests),
-        (0, "events", limits.tenant_events),
-        (0, "bytes", limits.tenant_bytes),
-        (1, "requests", limits.device_requests),
-        (1, "events", limits.device_events),
-        (1, "bytes", limits.device_bytes),
-    ]
-    for level, measure, table in options:
-        if table is not None:
-            found[level][measure] = Rate(table.rate, table.burst or table.rate)
-    return Rates(*found) if any(found) else None
 
 
 class Gateway:
@@ -85,7 +50,7 @@ class Gateway:
     def __init__(self, settings: Settings, adapters: AdapterClasses = ADAPTERS) -> None:
         self._settings = settings
         self._adapters = [adapter(settings.dialects[adapter.dialect]) for adapter in adapters]
-        self._redactor = _redactor(settings)
+        self._redactor = redactor_of(settings)
         self.metrics = Metrics()
         limits = settings.limits
         self._budget = Budget(limits.inflight_bytes, limits.tenant_inflight_bytes)
@@ -194,7 +159,7 @@ class Gateway:
             max_event=self._settings.ingest.max_event,
             body_timeout=self._settings.server.body_timeout,
             budget=self._budget,
-            rates=_rates(self._settings.limits),
+            rates=rates_of(self._settings.limits),
         )
         self._stack.push_async_callback(self._reception.close, self._settings.store.deadline)
 
