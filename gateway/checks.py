@@ -15,7 +15,8 @@ from gateway.stores import files_of, folder_of
 from gateway.web.routes import Routes
 from gateway.web.tls import context_of
 from schemas import Problem
-from schemas.config import Server, Store, split_address
+from schemas.addresses import split_address
+from schemas.config import Server, Store
 from schemas.options import TenantTable
 from schemas.table import Table
 

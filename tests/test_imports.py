@@ -111,5 +111,15 @@ def test_a_gateway_loads_the_store_that_it_uses_and_no_other(tmp_path, url, load
         text=True,
         check=True,
     )
-    always = {"mentions", "schema", "shares", "database", "documents", "executor", "claim", "spool"}
+    always = {
+        "mentions",
+        "schema",
+        "shares",
+        "database",
+        "documents",
+        "executor",
+        "claim",
+        "spool",
+        "statements",
+    }
     assert always | loaded == {name.removeprefix("gateway.stores.") for name in done.stdout.split()}

@@ -20,6 +20,7 @@ from gateway.errors import StoreError
 from gateway.stores.claim import Claim
 from gateway.stores.executor import SerialExecutor
 from gateway.stores.schema import schema_faults
+from gateway.stores.statements import in_transaction, roll_back
 
 T = TypeVar("T")
 
@@ -136,7 +137,7 @@ class Database:
         )
 
     def _tighten(self, connection: sqlite3.Connection) -> None:
-        _roll_back(connection)
+        roll_back(connection)
         connection.execute("PRAGMA synchronous=FULL")
         self._relaxed = False
 
@@ -269,64 +270,3 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
             if connection.in_transaction:
                 connection.rollback()
             raise
-
-
-def in_transaction(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
-    """Run *work* between BEGIN IMMEDIATE and COMMIT; roll back on any error.
-
-    Raises:
-        StoreError: SQLite could not do what comes before the COMMIT; nothing was kept.
-        sqlite3.Error: the COMMIT failed; whether anything was kept is unknown.
-    """
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        result = work()
-    except BaseException as error:
-        _roll_back(connection)
-        if isinstance(error, sqlite3.Error):
-            message = f"{type(error).__name__}: {error}"
-            raise StoreError(message, nothing_kept=True) from error
-        raise
-    try:
-        connection.execute("COMMIT")
-    except BaseException:
-        _roll_back(connection)
-        raise
-    return result
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    # A full disk may have rolled the transaction back by itself.
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
-
-
-def placeholders(values: Sequence[object]) -> str:
-    """As many question marks as *values*, for an IN list."""
-    return ",".join("?" * len(values))
-
-
-def insert_statements(table: str, columns: int) -> dict[int, str]:
-    """INSERTs of many rows into *table* (with its columns), by their number of rows.
-
-    SQLite lets go of Python's lock once for a statement, not for each row, and the
-    event loop does not have to win it back so often. Few sizes, so that all stay
-    prepared.
-    """
-    row = f"({placeholders(range(columns))})"
-    return {
-        rows: f"INSERT INTO {table} VALUES {', '.join([row] * rows)}"
-        for rows in (256, 64, 16, 4, 1)
-    }
-
-
-def insert_many(
-    connection: sqlite3.Connection, sizes: dict[int, str], values: Sequence[object], columns: int
-) -> None:
-    """Insert *values*, row after row, by the fewest of the *sizes* of statements."""
-    at = 0
-    for rows, sql in sizes.items():
-        width = rows * columns
-        while len(values) - at >= width:
-            connection.execute(sql, values[at : at + width])
-            at += width

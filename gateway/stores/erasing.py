@@ -22,8 +22,9 @@ from gateway.care import Progress
 from gateway.errors import StoreError
 from gateway.record import Kind, clock
 from gateway.store import Selection
-from gateway.stores.database import Database, in_transaction
+from gateway.stores.database import Database
 from gateway.stores.mentions import mentions
+from gateway.stores.statements import in_transaction
 from schemas.times import rfc3339
 
 _SCANNED = 4000

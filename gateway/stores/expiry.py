@@ -18,10 +18,10 @@ import msgspec
 
 from gateway.errors import StoreError
 from gateway.store import Expired, RetentionPolicy
-from gateway.stores.database import in_transaction
 from gateway.stores.keyexpiry import KeyExpiry
 from gateway.stores.keys import KeyIndex
 from gateway.stores.removal import FOREVER, Marks, Range, remove
+from gateway.stores.statements import in_transaction
 
 LONGEST = 0.05
 """Seconds after which a step is to be interrupted, to be made again with fewer rows."""

@@ -9,9 +9,9 @@ at most twice as many keys as events, and a few runs more.
 import sqlite3
 
 from gateway.stores import keys, runs
-from gateway.stores.database import in_transaction
 from gateway.stores.keys import KeyIndex
 from gateway.stores.runs import BUCKETS, Piece
+from gateway.stores.statements import in_transaction
 
 _PAGE = 2000
 _SLICES = 16

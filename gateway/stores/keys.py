@@ -22,8 +22,8 @@ import structlog
 from gateway.errors import StoreError
 from gateway.stores import bloom, runs
 from gateway.stores.bloom import BloomFilter
-from gateway.stores.database import in_transaction
 from gateway.stores.runs import BUCKETS, Piece
+from gateway.stores.statements import in_transaction
 
 log = structlog.get_logger()
 

@@ -4,8 +4,8 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from gateway.record import EventRecord, Kind, Outcome
-from gateway.stores.database import placeholders
 from gateway.stores.shares import Bound, Rejected, excess_of
+from gateway.stores.statements import placeholders
 
 _NOTE = "INSERT INTO quarantine (seq, key, stream, size) VALUES (?, ?, ?, ?)"
 _PAGE = 500

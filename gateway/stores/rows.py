@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from gateway.record import EventRecord, Kind, Outcome
-from gateway.stores.database import in_transaction, insert_many, insert_statements
 from gateway.stores.shares import Rejected
+from gateway.stores.statements import in_transaction, insert_many, insert_statements
 
 _COLUMNS = 11
 _APPEND = insert_statements(

@@ -11,7 +11,7 @@ from itertools import pairwise
 import structlog
 
 from gateway.errors import StoreError
-from gateway.stores.database import in_transaction
+from gateway.stores.statements import in_transaction
 
 log = structlog.get_logger()
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from gateway.record import EventRecord, sender_of
 from gateway.store import MAX_SENDERS, OTHER
-from gateway.stores.database import in_transaction
+from gateway.stores.statements import in_transaction
 
 _SENDERS = "SELECT id, credential, user_agent FROM sender"
 _NEW = "INSERT OR IGNORE INTO sender (credential, user_agent) VALUES (?, ?)"

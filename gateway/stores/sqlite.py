@@ -14,7 +14,7 @@ from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.store import Count, Expired, Pruned, RetentionPolicy, Rotated, Selection
 from gateway.stores import rejects
-from gateway.stores.database import ENGINE, Database, Engine, in_transaction, open_database
+from gateway.stores.database import ENGINE, Database, Engine, open_database
 from gateway.stores.expiry import LONGEST, Expiry
 from gateway.stores.keys import KeyIndex
 from gateway.stores.lookup import Lookup
@@ -23,6 +23,7 @@ from gateway.stores.rows import Rows, Streams, rows_of, split_duplicates
 from gateway.stores.schema import migrations
 from gateway.stores.senders import Senders
 from gateway.stores.shares import NO_LIMIT, Bound
+from gateway.stores.statements import in_transaction
 from gateway.stores.tallies import Tallies
 from gateway.stores.url import files_of, path_of
 

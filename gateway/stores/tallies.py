@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from gateway.errors import StoreError
 from gateway.store import Count, CountSelection
-from gateway.stores.database import in_transaction
 from gateway.stores.rejects import Repeats, add_repeats
+from gateway.stores.statements import in_transaction
 
 MINUTES_KEPT = 31 * 24 * 60
 """Minutes for which counts by the minute are kept."""

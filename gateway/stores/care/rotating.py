@@ -19,9 +19,9 @@ from gateway import files
 from gateway.care import Progress
 from gateway.errors import StoreError
 from gateway.stores.care.reading import snapshot
-from gateway.stores.database import in_transaction
 from gateway.stores.keys import RUN_KEYS
 from gateway.stores.runs import add_run
+from gateway.stores.statements import in_transaction
 
 _RUNS = "SELECT run, last_seq FROM sealed_run ORDER BY run"
 _COPY = ("INSERT INTO key_run VALUES (?, ?, ?)", "SELECT * FROM key_run WHERE run = ?")

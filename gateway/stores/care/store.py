@@ -15,9 +15,9 @@ from gateway.stores.care.engine import examine_sqlite
 from gateway.stores.care.keychecks import check_keys, drop_runs
 from gateway.stores.care.reading import snapshot
 from gateway.stores.care.salvage import salvage
-from gateway.stores.database import in_transaction
 from gateway.stores.keys import KeyIndex
 from gateway.stores.schema import migrations
+from gateway.stores.statements import in_transaction
 
 LAST = "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT seq FROM trimmed))"
 
