@@ -163,7 +163,7 @@ async def test_the_log_shows_nothing_of_a_request_but_some_of_its_path_agent_and
 
 
 def test_the_log_of_a_refusal_escapes_what_a_terminal_would_obey():
-    from gateway.web.ingest import _shown
+    from gateway.web.context import shown
 
-    assert "a\\x1b[31m\\n\\u202e\\ud800ü" == _shown("a\x1b[31m\n\u202e\ud800ü")
-    assert 200 == len(_shown("x" * 5000))
+    assert "a\\x1b[31m\\n\\u202e\\ud800ü" == shown("a\x1b[31m\n\u202e\ud800ü")
+    assert 200 == len(shown("x" * 5000))
