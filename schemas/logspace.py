@@ -7,8 +7,9 @@ page, or arrays, as agents since 0.3.0 send them.
 from collections.abc import Mapping
 from pathlib import Path
 
-from marshmallow import fields, validate
+from marshmallow import ValidationError, fields, validate
 
+from schemas import quartz
 from schemas.base import Lenient
 from schemas.fields import (
     INT32,
@@ -103,6 +104,18 @@ def spaces_of(files: Mapping[Path, bytes]) -> tuple[Space, ...]:
     return tuple(spaces)
 
 
+class Cron(fields.String):
+    """A schedule that Quartz takes."""
+
+    def __init__(self) -> None:
+        super().__init__(validate=_check_cron)
+
+
+def _check_cron(expression: str) -> None:
+    if faults := list(quartz.find_faults(expression)):
+        raise ValidationError(faults)
+
+
 class Options(Table):
     """The table ``[logspace]``."""
 
@@ -126,11 +139,7 @@ class Options(Table):
         Flag(), "Without a file, compose orders from uploaded capabilities.", default=False
     )
     default_cron: str = option(
-        fields.String(
-            validate=validate.Regexp(
-                r"^\s*(\S+\s+){5,6}\S+\s*$", error="Not a Quartz expression of 6 or 7 fields."
-            )
-        ),
+        Cron(),
         "Schedule in composed orders (Quartz syntax).",
         default="0 * * * * ? *",
     )
