@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -9,14 +10,14 @@ import msgspec
 from gateway.adapter import AnyAdapter, Credential
 from gateway.adapters import ADAPTERS
 from gateway.auth import digest_of
-from gateway.config import Settings
+from gateway.config import Settings, find_open_examples, read
 from gateway.errors import ConfigError
 from gateway.stores import files_of, folder_of
 from gateway.web.routes import Routes
 from gateway.web.tls import context_of
 from schemas import Problem
-from schemas.addresses import split_address
-from schemas.config import Server, Store
+from schemas.addresses import addresses_of, overlap
+from schemas.config import Ops, Server, Store
 from schemas.options import TenantTable
 from schemas.table import Table
 
@@ -33,7 +34,9 @@ def find_problems(name: str, table: Table, adapters: AdapterClasses = ADAPTERS) 
     if isinstance(table, Store):
         return _store_problems(table.url)
     if isinstance(table, Server):
-        return _tls_problems(table)
+        return [*_address_problems(table.listen), *_tls_problems(table)]
+    if isinstance(table, Ops):
+        return _address_problems(table.listen)
     problems: list[Problem] = []
     for adapter in adapters:
         if adapter.dialect == name:
@@ -55,8 +58,27 @@ def validate(settings: Settings, file: str, adapters: AdapterClasses = ADAPTERS)
     problems += [] if problems else [*_claimed_twice(settings), *_clashes(settings, adapters)]
     problems += _unknown_dialects(settings)
     problems += _too_small_budgets(settings)
+    problems += find_open_examples(settings)
     if problems:
         raise ConfigError(file, problems)
+
+
+def load(path: Path, adapters: AdapterClasses = ADAPTERS, *, to_serve: bool = False) -> Settings:
+    """The settings in the file *path*, checked by all parts.
+
+    With *to_serve* there must be somebody to serve: a file that is empty, or half written,
+    is not a gateway's.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    settings = read(path, dialects(adapters), partial(find_problems, adapters=adapters))
+    validate(settings, str(path), adapters)
+    if to_serve and not any(
+        any(adapter(settings.dialects[adapter.dialect]).credentials()) for adapter in adapters
+    ):
+        raise ConfigError(str(path), [Problem("", "No credential: nobody could send an event.")])
+    return settings
 
 
 def _unknown_dialects(settings: Settings) -> Iterator[Problem]:
@@ -85,8 +107,7 @@ def _claimed_twice(settings: Settings) -> Iterator[Problem]:
     taken = [path.absolute() for path in files_of(settings.store.url)]
     if spool_path(settings).absolute() in taken:
         yield Problem("spool.path", "This is the store's file; the spool needs one of its own.")
-    public, ops = settings.server.listen, settings.ops.listen
-    if split_address(public) == split_address(ops) and split_address(ops)[1]:
+    if overlap(settings.server.listen, settings.ops.listen):
         yield Problem("ops.listen", "The public listener has this address.")
 
 
@@ -123,6 +144,14 @@ def _store_problems(url: str) -> list[Problem]:
         files_of(url)
     except ValueError as error:
         return [Problem("url", str(error))]
+    return []
+
+
+def _address_problems(listen: str) -> list[Problem]:
+    try:
+        addresses_of(listen)
+    except OSError as error:
+        return [Problem("listen", f"The host cannot be resolved: {error.strerror or error}.")]
     return []
 
 

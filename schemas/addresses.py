@@ -1,6 +1,8 @@
 """Addresses and networks in the configuration."""
 
 import ipaddress
+import itertools
+import socket
 from typing import Any
 
 from marshmallow import ValidationError, fields
@@ -21,6 +23,46 @@ def split_address(text: str) -> tuple[str, int]:
     elif ":" in host:
         raise ValueError("Put an IPv6 address in brackets: [::1]:8080.")
     return host, int(port)
+
+
+def addresses_of(listen: str) -> list[tuple[socket.AddressFamily, str]]:
+    """What the host of ``host:port`` stands for on this machine; all addresses without a host.
+
+    Raises:
+        OSError: the host is not known here.
+    """
+    host, port = split_address(listen)
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [(family, str(address[0])) for family, _, _, _, address in found]
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine can connect to ``host:port``; False if the host is not known."""
+    try:
+        found = addresses_of(listen)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for _, address in found)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two ``host:port`` cannot both be listened on; False if a host is not known."""
+    port = split_address(one)[1]
+    if not port or port != split_address(other)[1]:
+        return False
+    try:
+        pairs = itertools.product(addresses_of(one), addresses_of(other))
+    except OSError:
+        return False
+    return any(
+        family == other_family
+        and (
+            address == other_address
+            or ipaddress.ip_address(address).is_unspecified
+            or ipaddress.ip_address(other_address).is_unspecified
+        )
+        for (family, address), (other_family, other_address) in pairs
+    )
 
 
 class Address(fields.String):

@@ -42,11 +42,15 @@ class Event(Lenient):
     )
 
 
+def _device_id() -> fields.String:
+    return fields.String(validate=validate.Length(min=1, error="Must not be empty."))
+
+
 class DeviceTenant(TenantTable):
     """A tenant and its devices."""
 
     tenant: str = option(TenantName(), "{tenantId} in the path.")
-    devices: tuple[str, ...] = items(fields.String(), "{deviceId}s that exist.", default=())
+    devices: tuple[str, ...] = items(_device_id(), "{deviceId}s that exist.", default=())
     serials: Mapping[str, str] = mapping(
         "Devices by serial number: sn-!-SERIAL is an alias of the device."
     )
@@ -79,7 +83,7 @@ class Key(Table):
     key: str = option(Secret(), "The key; plain or sha256:<hex>.")
     tenants: tuple[str, ...] = items(fields.String(), "Tenants it may write to.")
     devices: tuple[str, ...] | None = items(
-        fields.String(),
+        _device_id(),
         "Devices it may write for; absent: every device of those tenants.",
         default=None,
     )
@@ -123,4 +127,19 @@ class Options(Table):
                     yield Problem(
                         f"keys[{at}].tenants[{place}]",
                         f"There is no tenant '{name}' in [[device.tenants]].",
+                    )
+
+    def find_doubts(self) -> Iterator[Problem]:
+        """Keys name devices that exist, unless requests have created them."""
+        tenants = {tenant.tenant: tenant for tenant in self.tenants}
+        for at, key in enumerate(self.keys):
+            opened = [tenants[name] for name in key.tenants]
+            if any(tenant.provisioning == "open" for tenant in opened):
+                continue
+            known = {device for tenant in opened for device in tenant.devices}
+            for place, device in enumerate(key.devices or ()):
+                if device not in known:
+                    yield Problem(
+                        f"keys[{at}].devices[{place}]",
+                        f"No tenant of this key has a device '{device}' in its devices.",
                     )

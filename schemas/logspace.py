@@ -4,13 +4,13 @@ The fields are those of the public page. Properties may be scalars, as on that
 page, or arrays, as agents since 0.3.0 send them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from marshmallow import ValidationError, fields, validate
 
 from schemas import quartz
-from schemas.base import Lenient
+from schemas.base import Lenient, Problem
 from schemas.fields import (
     INT32,
     INT64,
@@ -28,6 +28,7 @@ from schemas.options import (
     Choice,
     Count,
     Flag,
+    Folder,
     FolderOf,
     OnInvalid,
     Redaction,
@@ -85,6 +86,11 @@ class Space(TenantTable):
         Secret(), "What logspace.space-token may be; plain or sha256:<hex>."
     )
 
+    def find_doubts(self) -> Iterator[Problem]:
+        """A space of a file may have lost its tokens."""
+        if not self.tokens:
+            yield Problem("", f"{self.tenant}.space has no token: nobody can write to the space.")
+
 
 def spaces_of(files: Mapping[Path, bytes]) -> tuple[Space, ...]:
     """The spaces of ``<space>.space`` files as HQ keeps them: each line a token or a comment.
@@ -131,7 +137,7 @@ class Options(Table):
         default=None,
     )
     orders_directory: str | None = option(
-        fields.String(),
+        Folder(),
         "A folder of <controller-id>.json files, the answers to GET /orders.",
         default=None,
     )

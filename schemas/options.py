@@ -22,6 +22,12 @@ def digest_or_text(secret: str) -> None:
     """Refuse a secret that cannot be one."""
     if not secret.strip():
         raise ValidationError("Must not be empty.")
+    if secret != secret.strip() or any(ord(one) < 0x20 or ord(one) == 0x7F for one in secret):
+        # A header's value is read without blanks around it.
+        raise ValidationError(
+            "Must not begin or end with a blank or contain a control character: "
+            "no header could match it."
+        )
     if secret.startswith("sha256:"):
         digits = secret.removeprefix("sha256:")
         if len(digits) != 64 or set(digits.lower()) - set("0123456789abcdef"):
@@ -124,6 +130,10 @@ class FolderOf(ContentOf[T]):
         super().__init__()
         self.pattern = pattern
         self.parse = parse
+
+
+class Folder(fields.String):
+    """The path of a folder whose files are read when they are needed."""
 
 
 def json_text(schema: Schema) -> Callable[[bytes], str]:

@@ -98,6 +98,17 @@ class Table:
         """Problems between options; each of them is good by itself."""
         return iter(())
 
+    def find_doubts(self) -> Iterator[Problem]:
+        """What is allowed, and probably not what the operator means."""
+        return iter(())
+
+    def options(
+        self,
+    ) -> Iterator[tuple[str, fields.Field[Any], Any]]:  # Any: whatever the fields make
+        """The name of each option, the field that checks it, and its value."""
+        for one in dataclasses.fields(self):
+            yield one.name, one.metadata[_FIELD], getattr(self, one.name)
+
     def __repr__(self) -> str:
         # An option may hold a secret, whatever it is for, and a repr ends in a log.
         names = ", ".join(field.name for field in dataclasses.fields(self))

@@ -59,7 +59,7 @@ def test_check_says_ok_and_counts_the_tenants(folder):
     done = command("check", "--config", "config.toml", cwd=folder)
 
     assert [0, ""] == [done.exit_code, done.stdout]
-    assert "config.toml: OK, 4 tenants" == done.stderr.strip()
+    assert "config.toml: OK, 4 tenants" == done.stderr.splitlines()[-1]
 
 
 def test_check_reports_every_problem_with_file_path_and_nearest_name_and_exits_78(folder):
@@ -69,10 +69,10 @@ def test_check_reports_every_problem_with_file_path_and_nearest_name_and_exits_7
 
     assert [78, ""] == [done.exit_code, done.stdout]
     assert [
-        "bad.toml: device.tenant: Unknown option; did you mean 'tenants'?",
-        "bad.toml: server.listne: Unknown option; did you mean 'listen'?",
-        "bad.toml: spool.max_events: Must be greater than or equal to 1.",
-    ] == sorted(done.stderr.splitlines())
+        "bad.toml:2:1: server.listne: Unknown option; did you mean 'listen'?",
+        "bad.toml:4:1: spool.max_events: Must be greater than or equal to 1.",
+        "bad.toml:6:1: device.tenant: Unknown option; did you mean 'tenants'?",
+    ] == done.stderr.splitlines()
 
 
 def test_check_shows_no_value_that_is_kept_elsewhere(folder):
@@ -102,7 +102,7 @@ def test_check_shows_no_value_that_is_kept_elsewhere(folder):
 def test_check_reports_an_unreadable_token_folder(folder):
     (folder / "bad.toml").write_text('[logspace]\nspaces_directory = "spaces"\n')
 
-    assert "bad.toml: logspace.spaces_directory: spaces: not a folder\n" == (
+    assert "bad.toml:2:1: logspace.spaces_directory: spaces: not a folder\n" == (
         command("check", "-c", "bad.toml", cwd=folder).stderr
     )
     (folder / "spaces").mkdir()
@@ -110,8 +110,109 @@ def test_check_reports_an_unreadable_token_folder(folder):
 
     done = command("check", "-c", "bad.toml", cwd=folder)
 
-    assert "bad.toml: logspace.spaces_directory: spaces: old.space is not UTF-8.\n" == done.stderr
+    why = "bad.toml:2:1: logspace.spaces_directory: spaces: old.space is not UTF-8.\n"
+    assert why == done.stderr
     assert 78 == done.exit_code
+
+
+def checked(folder: Path, text: str) -> list[str]:
+    """What ``gateway check`` says of a file."""
+    (folder / "c.toml").write_text(text)
+    return command("check", "-c", "c.toml", cwd=folder).stderr.splitlines()
+
+
+SPACE = """
+[[logspace.spaces]]
+tenant = "a"
+tokens = ["0123456789abcdef"]
+"""
+
+
+def test_check_warns_of_what_is_allowed_and_probably_not_meant(folder):
+    (folder / "spaces").mkdir()
+    (folder / "spaces" / "b.space").write_text("# none\n")
+    told = checked(
+        folder,
+        """
+[[logspace.spaces]]
+tenant = "a"
+tokens = ["0123456789abcde", "0123456789abcdef", "development"]
+[logspace]
+spaces_directory = "spaces"
+[[device.tenants]]
+tenant = "T"
+devices = ["D"]
+[[device.tenants]]
+tenant = "open"
+provisioning = "open"
+[[device.keys]]
+key = "0123456789abcdef"
+tenants = ["T"]
+devices = [
+  "D",
+  "E",
+]
+[[device.keys]]
+key = "0123456789abcdef0"
+tenants = ["T", "open"]
+devices = ["E"]
+""",
+    )
+
+    weak = "A credential of fewer than 16 characters can be guessed."
+    example = "A credential of the example; `gateway token` makes another one."
+    device = "No tenant of this key has a device 'E' in its devices."
+    space = "b.space has no token: nobody can write to the space."
+    assert [
+        f"warning: c.toml:4:11: logspace.spaces[0].tokens[0]: {weak}",
+        f"warning: c.toml:4:50: logspace.spaces[0].tokens[2]: {example}",
+        f"warning: c.toml:6:1: logspace.spaces_directory: {space}",
+        f"warning: c.toml:18:3: device.keys[0].devices[1]: {device}",
+        "c.toml: OK, 4 tenants",
+    ] == told
+
+
+def test_check_tells_of_some_weak_credentials_and_counts_the_others(folder):
+    weak = str([f"t{number}" for number in range(30)])
+    told = checked(folder, SPACE.replace('["0123456789abcdef"]', weak))
+
+    assert 22 == len(told)
+    assert "warning: c.toml: 10 more credentials are as weak." == told[0]
+
+
+def test_check_refuses_a_file_without_credentials(folder):
+    why = ["c.toml: No credential: nobody could send an event."]
+
+    assert why == checked(folder, "")
+    assert why == checked(folder, '[[device.tenants]]\ntenant = "T"\n')
+
+
+@pytest.mark.parametrize(
+    ("listen", "ops", "told"),
+    [
+        ("0.0.0.0:9000", "127.0.0.1:9000", "4:1: ops.listen: The public listener has this addr"),
+        ("localhost:9000", "127.0.0.1:9000", "4:1: ops.listen: The public listener has this ad"),
+        ("[::1]:9000", "127.0.0.1:9000", " OK, 1 tenants"),
+        ("[::]:9000", "0.0.0.0:9000", " OK, 1 tenants"),
+        ("0.0.0.0:0", "127.0.0.1:0", " OK, 1 tenants"),
+        ("no.invalid:9000", "127.0.0.1:9000", "2:1: server.listen: The host cannot be resolved:"),
+        ("127.0.0.1:9000", "no.invalid:9000", "4:1: ops.listen: The host cannot be resolved:"),
+    ],
+)
+def test_check_finds_listeners_that_cannot_both_be_opened(folder, listen, ops, told):
+    text = f'[server]\nlisten = "{listen}"\n[ops]\nlisten = "{ops}"\n{SPACE}'
+    [line] = checked(folder, text)
+
+    assert line.startswith(f"c.toml:{told}")
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:80", "192.0.2.1:80", ":80", "[::]:80"])
+def test_a_credential_of_the_example_is_refused_where_other_machines_can_connect(folder, listen):
+    text = f'[server]\nlisten = "{listen}"\n{SPACE}'.replace("0123456789abcdef", "development")
+
+    [line] = checked(folder, text)
+    assert "c.toml:6:11: logspace.spaces[0].tokens[0]: This credential of the example is" in line
+    assert "warning: c.toml:6:11: " in checked(folder, text.replace(f'"{listen}"', '"[::1]:80"'))[0]
 
 
 @pytest.mark.parametrize("name", ["check", "serve", "export"])
@@ -228,7 +329,7 @@ def test_a_process_ends_with_the_status_and_the_words_of_its_command(folder):
     good, bad = (process("check", "-c", name, cwd=folder) for name in ("config.toml", "absent"))
 
     assert (0, "") == (good.returncode, good.stdout)
-    assert "config.toml: OK, 4 tenants\n" == good.stderr
+    assert good.stderr.endswith("config.toml: OK, 4 tenants\n")
     assert (78, "") == (bad.returncode, bad.stdout)
     assert "absent: No such file or directory\n" == bad.stderr
 
@@ -270,6 +371,8 @@ def spoiled_spool(folder: Path) -> str:
 
 def taken_address(folder: Path) -> str:
     text = (folder / "config.toml").read_text()
+    for example in ("development", "K1"):
+        text = text.replace(f'"{example}"', f'"no example: {example}"')
     (folder / "config.toml").write_text(text.replace("127.0.0.1:0", "192.0.2.1:80", 1))
     return "192.0.2.1"
 

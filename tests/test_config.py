@@ -10,6 +10,7 @@ from marshmallow import Schema, ValidationError, fields, missing
 
 from gateway.checks import dialects, validate
 from gateway.config import read, resolve
+from gateway.config.positions import find, positions
 from gateway.errors import ConfigError
 from schemas import device, logspace, moesif
 from schemas.config import schema
@@ -246,7 +247,117 @@ def test_values_may_come_from_environment_files_and_systemd(monkeypatch, tmp_pat
     assert ("from the environment", "from a file", "from systemd", "a-from systemd-z") == ids_of(
         ["${env:SECRET}", f"${{file:{tmp_path}/secret}}", "${cred:token}", "a-${cred:token}-z"]
     )
-    assert ("$plain", "${other:x}", "${}") == ids_of(["$plain", "${other:x}", "${}"])
+    monkeypatch.setenv("SECRET", "${env:X}")
+    assert ("$plain", "${env:X}") == ids_of(["$plain", "${env:SECRET}"])
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("${ENV:X}", "${ENV:X}"),
+        ("a${vault:x}b", "${vault:x}"),
+        ("${env:}", "${env:}"),
+        ("${}", "${}"),
+        ("${env:never closed", "${"),
+    ],
+)
+def test_what_looks_like_a_reference_and_is_none_is_a_problem(value, shown):
+    applications = [{"tenant": "acme", "ids": [value]}]
+
+    assert {
+        "moesif.applications[0].ids[0]": f"{shown}: not ${{env:NAME}}, ${{file:PATH}} "
+        "or ${cred:NAME}"
+    } == faults({"moesif": {"applications": applications}})
+
+
+@pytest.mark.parametrize("secret", [" a", "a ", "a\r", "a\nb", "\u00a0a"])
+def test_a_credential_that_no_header_could_match_is_a_problem(secret):
+    why = "Must not begin or end with a blank or contain a control character: no header could "
+
+    assert {"device.keys[0].key": f"{why}match it."} == faults(
+        {"device": {"keys": [{"key": secret, "tenants": ["T1"]}]}}
+    )
+
+
+def test_an_empty_device_id_is_a_problem():
+    tenants = [{"tenant": "T1", "devices": ["D1", ""]}]
+    keys = [{"key": "K1", "tenants": ["T1"], "devices": [""]}]
+
+    assert {"device.keys[0].devices[0]", "device.tenants[0].devices[1]"} == set(
+        faults({"device": {"tenants": tenants, "keys": keys}})
+    )
+
+
+def test_a_missing_folder_of_orders_is_a_problem(tmp_path):
+    folder = str(tmp_path / "orders")
+
+    assert {"logspace.orders_directory": f"{folder}: not a folder"} == faults(
+        {"logspace": {"orders_directory": folder}}
+    )
+    (tmp_path / "orders").mkdir()
+    settings = resolve(merged(CONFIG, {"logspace": {"orders_directory": folder}}), dialects())
+    assert folder == settings.dialect("logspace", logspace.Options).orders_directory
+
+
+def test_the_schedule_of_orders_is_one_that_quartz_takes():
+    [why] = faults({"logspace": {"default_cron": "0/5 * * * * *"}}).values()
+
+    assert "must be '?'" in why
+
+
+def every_path(value: object, path: str = "") -> Iterator[str]:
+    """The path of each option, element and table of a decoded document."""
+    if path:
+        yield path
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield from every_path(one, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for at, one in enumerate(value):
+            yield from every_path(one, f"{path}[{at}]")
+
+
+TRICKY = r'''
+a.b = 1.5  # [x]
+"c" = "]\"" # "
+d = """
+[x] \""" = 1
+""""
+e = [ # ]
+  [1, "]"], {x = 1, y.z = [{}, 1979-05-27 07:32:00.5]},
+  @it's, ]
+@,
+]
+[t."u v".w]
+x = +inf
+[[t.list]]
+[[t.list.inner]]
+n = {}
+[[t.list]]
+[t.list.table]
+[[t.list.inner]]
+m = true
+'''.replace("@", "'" * 3)
+
+
+@pytest.mark.parametrize("text", [EXAMPLE.read_text(), TRICKY, TRICKY.replace("\n", "\r\n"), "a=1"])
+def test_every_option_has_a_position_in_its_file(text):
+    known = positions(text)
+
+    assert set(every_path(tomllib.loads(text))) == set(known)
+
+
+def test_a_position_is_a_line_and_a_column_and_what_is_missing_has_that_of_its_table():
+    known = positions(TRICKY)
+
+    assert (2, 1) == find(known, "a.b")
+    assert (8, 13) == find(known, "e[1]")
+    assert (8, 28) == find(known, "e[1].y.z[0].x")
+    assert (8, 32) == find(known, "e[1].y.z[1]")
+    assert (20, 1) == find(known, "t.list[1].inner[0].m.deeper[2]")
+    assert (14, 1) == find(known, "t.list[0].absent")
+    assert find(known, "absent") is None
+    assert find(known, "") is None
 
 
 def test_every_missing_external_value_is_reported(monkeypatch, tmp_path):

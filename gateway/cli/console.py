@@ -12,8 +12,8 @@ import click
 import msgspec
 
 from gateway.care import Care, Progress
-from gateway.checks import control_path, dialects, find_problems, spool_path, validate
-from gateway.config import Settings, hide_values, read
+from gateway.checks import control_path, load, spool_path
+from gateway.config import Settings, report
 from gateway.errors import ConfigError, Damaged, StoreError
 from gateway.ops.control import NotRunning, ask
 from gateway.store import Store
@@ -52,18 +52,13 @@ class Timestamp(click.ParamType[int]):
             self.fail(f"{text}: {error}", param, ctx)
 
 
-def read_settings(path: Path) -> Settings:
-    """The settings in the file *path*; if they are invalid, report why and exit."""
+def read_settings(path: Path, *, to_serve: bool = False) -> Settings:
+    """The settings in the file *path*, as `load`; if they are invalid, report why and exit."""
     try:
-        settings = read(path, dialects(), find_problems)
-        validate(settings, str(path))
+        return load(path, to_serve=to_serve)
     except ConfigError as error:
-        for problem in error.problems:
-            where = f"{error.file}: {problem.path}" if problem.path else error.file
-            # A message may quote a value, and the value may be a secret that is kept elsewhere.
-            click.echo(f"{where}: {hide_values(path, problem.message)}", err=True)
+        click.echo("\n".join(report(path, error.problems)), err=True)
         sys.exit(BAD_CONFIG)
-    return settings
 
 
 def fail(message: str, status: int) -> None:

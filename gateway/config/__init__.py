@@ -1,6 +1,16 @@
 """TOML to typed settings; the only reader of the operator's files and of the environment."""
 
-from gateway.config.settings import ExtraChecks, hide_values, read, resolve
+from gateway.config.doubts import find_doubts, find_open_examples
+from gateway.config.report import report
+from gateway.config.settings import ExtraChecks, read, resolve
 from schemas.config import Settings
 
-__all__ = ["ExtraChecks", "Settings", "hide_values", "read", "resolve"]
+__all__ = [
+    "ExtraChecks",
+    "Settings",
+    "find_doubts",
+    "find_open_examples",
+    "read",
+    "report",
+    "resolve",
+]

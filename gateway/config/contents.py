@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from schemas import Invalid, Problem, Schema, Unreadable
-from schemas.options import FileOf, FolderOf, Parsed
+from schemas.options import FileOf, Folder, FolderOf, Parsed
 
 
 def read_contents(known: Schema, document: dict[str, object], problems: list[Problem]) -> None:
     """Replace the path of each file or folder in *document* by what it holds, `Parsed`.
 
-    A path that cannot be read is taken out, and added to *problems*.
+    A path that cannot be read is taken out, and added to *problems*. So is a `Folder`
+    that is missing.
     """
     _read_table(known, document, "", problems)
 
@@ -27,7 +28,7 @@ def _read_table(known: Schema, table: object, path: str, problems: list[Problem]
                 _read_table(nested, one, f"{where}[{at}]", problems)
         elif nested is not None:
             _read_table(nested, value, where, problems)
-        elif isinstance(option, FileOf | FolderOf) and isinstance(value, str):
+        elif isinstance(option, FileOf | FolderOf | Folder) and isinstance(value, str):
             try:
                 table[name] = _parsed(option, Path(value))
             except (Invalid, Unreadable, OSError) as error:
@@ -35,11 +36,13 @@ def _read_table(known: Schema, table: object, path: str, problems: list[Problem]
                 problems.extend(problem.prefixed(where) for problem in _told(error, value))
 
 
-def _parsed(option: FileOf[Any] | FolderOf[Any], path: Path) -> Parsed[Any]:
+def _parsed(option: FileOf[Any] | FolderOf[Any] | Folder, path: Path) -> Parsed[Any] | str:
     if isinstance(option, FileOf):
         return Parsed(option.parse(path.read_bytes()))
     if not path.is_dir():
         raise NotADirectoryError(0, "not a folder")
+    if isinstance(option, Folder):
+        return str(path)
     files = sorted(path.rglob(option.pattern))
     return Parsed(option.parse({file: file.read_bytes() for file in files}))
 

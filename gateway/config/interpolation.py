@@ -13,12 +13,14 @@ from pathlib import Path
 from schemas import Problem
 
 _REFERENCE = re.compile(r"\$\{(env|file|cred):([^}]+)\}")
+_ATTEMPT = re.compile(r"\$\{(?:([^}]*)\})?")
 
 
 def interpolate(document: Mapping[str, object], problems: list[Problem]) -> dict[str, object]:
     """A copy of a decoded document with every reference replaced by its value.
 
-    A reference that cannot be followed stays, and is added to *problems*.
+    A reference that cannot be followed, or has a form that is not known, stays and is
+    added to *problems*.
     """
     return {name: _interpolate(value, name, problems) for name, value in document.items()}
 
@@ -46,7 +48,15 @@ def _interpolate(value: object, path: str, problems: list[Problem]) -> object:
     if not isinstance(value, str):
         return value
 
-    def fetch(match: re.Match[str]) -> str:
+    def fetch(attempt: re.Match[str]) -> str:
+        match = _REFERENCE.fullmatch(attempt[0])
+        if match is None:
+            # What follows a "${" that nothing closes may be a secret.
+            shown = "${" if attempt[1] is None else attempt[0]
+            problems.append(
+                Problem(path, f"{shown}: not ${{env:NAME}}, ${{file:PATH}} or ${{cred:NAME}}")
+            )
+            return attempt[0]
         try:
             return _fetch(match[1], match[2])
         except (OSError, LookupError, UnicodeDecodeError) as error:
@@ -54,7 +64,7 @@ def _interpolate(value: object, path: str, problems: list[Problem]) -> object:
             problems.append(Problem(path, f"{match[0]}: {reason}"))
             return match[0]
 
-    return _REFERENCE.sub(fetch, value)
+    return _ATTEMPT.sub(fetch, value)
 
 
 def _fetch(source: str, name: str) -> str:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gateway.config.contents import read_contents
-from gateway.config.interpolation import interpolate, references
+from gateway.config.interpolation import interpolate
 from gateway.errors import ConfigError
 from schemas import Invalid, Problem, load
 from schemas.config import Settings, schema, settings, tables
@@ -31,17 +31,6 @@ def read(
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), [Problem("", f"Not TOML: {error}")]) from None
     return resolve(document, dialects, str(path), extra_checks)
-
-
-def hide_values(path: Path, text: str) -> str:
-    """*text* with the references of the file *path* in place of what they stand for."""
-    try:
-        known = references(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return text
-    for value in sorted(filter(None, known), key=len, reverse=True):
-        text = text.replace(value, known[value])
-    return text
 
 
 def resolve(
