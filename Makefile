@@ -16,6 +16,9 @@ PIP := -m pip install --quiet --disable-pip-version-check
 serve: $(VENV)/run
 	$(BIN)/gateway serve --config $(CONFIG)
 
+# Tests start many processes: without bytecode each compiles everything again.
+test test-all test-oldest: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(VENV)/dev
 	$(BIN)/pytest -n 3 --dist worksteal -m "not slow"
 

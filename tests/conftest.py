@@ -27,6 +27,7 @@ from gateway.config import resolve
 from gateway.export import cloudevent
 from gateway.store import Selection
 from tests.dialects import config_of
+from tests.forking import Forked, start
 
 # How long an example takes says nothing here: the machine may be busy.
 for _name, _examples in (("fast", 20), ("thorough", 300)):
@@ -135,7 +136,7 @@ def running(tmp_path: Path) -> Callable[..., Any]:
     """``async with running({...changes of CONFIG...}) as gateway:``"""
 
     @asynccontextmanager
-    async def start(
+    async def started(
         changes: Mapping[str, Any] | None = None, adapters: Any = ADAPTERS
     ) -> AsyncIterator[Running]:
         defaults = {"store": {"url": f"sqlite:///{tmp_path}/events.db"}}
@@ -151,14 +152,14 @@ def running(tmp_path: Path) -> Callable[..., Any]:
         finally:
             await gateway.stop()
 
-    return start
+    return started
 
 
 @pytest.fixture
 async def gateway(running: Callable[..., Any]) -> AsyncIterator[Running]:
     """A gateway with the default test configuration."""
-    async with running() as started:
-        yield started
+    async with running() as one:
+        yield one
 
 
 def command(*arguments: str, cwd: Path, **environment: str) -> Result:
@@ -178,22 +179,26 @@ class Process:
         self.config = folder / "config.toml"
         self.config.write_text(config)
         self.log = folder / "gateway.ops.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         self.environment: dict[str, str] = {}
         self.program: list[str] = ["-m", "gateway"]
+        # A Python of its own, for what is loaded into it at its start, and for its memory.
+        self.fresh = False
         self.url = ""
         self.ops_url = ""
 
     def start(self) -> "Process":
         """Start it and wait until it listens."""
         offset = self.log.stat().st_size if self.log.exists() else 0
+        arguments = [*self.program, "serve", "--config", str(self.config)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **self.environment}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *self.program, "serve", "--config", str(self.config)],
-                cwd=self.folder,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment},
-            )
+            if self.fresh:
+                self.process = subprocess.Popen(
+                    [sys.executable, *arguments], cwd=self.folder, stderr=log, env=environment
+                )
+            else:
+                self.process = start(arguments, cwd=self.folder, stderr=log, env=environment)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with self.log.open("rb") as log:

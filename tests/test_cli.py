@@ -14,22 +14,10 @@ import pytest
 from gateway import __version__
 from gateway.stores.sqlite import open_store
 from tests.conftest import PROCESS_CONFIG, ROOT, command
+from tests.forking import run
 from tests.records import closing, make_record, make_rejected
 
 DAY = 86_400_000_000
-
-
-def process(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    """Run ``gateway`` as a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
 
 
 @pytest.fixture
@@ -325,13 +313,18 @@ def test_export_of_a_store_in_memory_is_an_error(folder):
     assert "memory: can only be read by the gateway that holds it." in done.stderr
 
 
-def test_a_process_ends_with_the_status_and_the_words_of_its_command(folder):
-    good, bad = (process("check", "-c", name, cwd=folder) for name in ("config.toml", "absent"))
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [
+        ("config.toml", 0, "config.toml: OK, 4 tenants\n"),
+        ("absent", 78, "absent: No such file or directory\n"),
+    ],
+)
+def test_a_process_ends_with_the_status_and_the_words_of_its_command(folder, name, status, words):
+    done = run(["-m", "gateway", "check", "-c", name], cwd=folder)
 
-    assert (0, "") == (good.returncode, good.stdout)
-    assert good.stderr.endswith("config.toml: OK, 4 tenants\n")
-    assert (78, "") == (bad.returncode, bad.stdout)
-    assert "absent: No such file or directory\n" == bad.stderr
+    assert (status, "") == (done.returncode, done.stdout)
+    assert done.stderr.endswith(words)
 
 
 @pytest.fixture
@@ -382,7 +375,7 @@ def test_serve_reports_an_unavailable_resource_in_one_line_and_exits_69(
     folder: Path, spoil: Callable[[Path], str]
 ):
     why = spoil(folder)
-    done = process("serve", cwd=folder)
+    done = run(["-m", "gateway", "serve"], cwd=folder)
 
     assert 69 == done.returncode
     assert why in done.stderr.splitlines()[-1]

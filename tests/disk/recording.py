@@ -61,6 +61,7 @@ class Recording:
         self.control = Control(folder.parent / f"{folder.name}.control")
         self._trace = folder.parent / f"{folder.name}.trace"
         self._disk = Disk(folder)
+        process.fresh = True
         process.environment = {
             "LD_PRELOAD": str(shim),
             "SHIM_FOLDER": str(folder),

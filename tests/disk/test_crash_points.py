@@ -24,6 +24,7 @@ from tests.care.conftest import Site
 from tests.conftest import ROOT
 from tests.disk.images import Disk
 from tests.disk.trace import Step, read
+from tests.forking import run
 from tests.records import closing, make_record
 
 Way = Callable[[Disk, Path], Iterator[None]]
@@ -67,8 +68,7 @@ asyncio.run(main())
 def left(site: Site, *names: str) -> None:
     """Store events and end like a process that is killed."""
     url = f"sqlite:///{site.events}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", LEFT, url, *names], check=True, env=environment)
+    assert 0 == run(["-c", LEFT, url, *names]).returncode
     assert site.events.with_name("events.db-wal").stat().st_size > 0
 
 

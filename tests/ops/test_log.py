@@ -1,10 +1,10 @@
 """Log lines of a process: JSON, one for each call, made by structlog's own chain."""
 
 import json
-import subprocess
-import sys
 
 import pytest
+
+from tests.forking import run
 
 SCRIPT = """
 import sys, logging, structlog
@@ -27,9 +27,8 @@ logging.getLogger("a.library").warning("a library says %s", "so")
 
 
 def lines(level: str) -> list[dict[str, object]]:
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, level], capture_output=True, text=True, check=True
-    )
+    done = run(["-c", SCRIPT, level])
+    assert 0 == done.returncode, done.stderr
     return [json.loads(line) for line in done.stderr.splitlines()]
 
 

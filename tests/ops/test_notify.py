@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from contextlib import closing
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.ops.notify import notify, watchdog_interval
+from tests.forking import start
 from tests.records import locked
 
 
@@ -27,16 +27,14 @@ def systemd(tmp_path: Path):
 def service(tmp_path: Path, systemd: socket.socket):
     config = tmp_path / "config.toml"
     config.write_text('[server]\nlisten = "127.0.0.1:0"\n[ops]\nlisten = "127.0.0.1:0"\n')
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "serve", "--config", config],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "NOTIFY_SOCKET": str(tmp_path / "notify"),
-            "WATCHDOG_USEC": "200000",
-        },
-        stderr=subprocess.DEVNULL,
-    )
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+    with (tmp_path / "log").open("wb") as log:
+        process = start(
+            ["-m", "gateway", "serve", "--config", config],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            stderr=log,
+        )
     yield process
     process.kill()
     process.wait()

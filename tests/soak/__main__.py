@@ -53,6 +53,7 @@ def run(folder: Path, seconds: float, seed: int) -> int:
     control = None
     if shim := compile_shim(folder):
         control = Control(folder / "control")
+        process.fresh = True
         process.environment = {
             "LD_PRELOAD": str(shim),
             "SHIM_FOLDER": str(live),

@@ -4,8 +4,6 @@ import asyncio
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing as closed
 from pathlib import Path
@@ -17,7 +15,7 @@ from gateway.errors import StoreError
 from gateway.record import Outcome
 from gateway.stores.spool import open_spool
 from gateway.stores.sqlite import open_store
-from tests.conftest import ROOT
+from tests.forking import run
 from tests.records import closing, make_record, stored
 
 STORED, QUEUED = Outcome.STORED, Outcome.QUEUED
@@ -155,15 +153,7 @@ def test_a_second_gateway_is_kept_off_by_whatever_name(path, other, tmp_path):
     async def main() -> str:
         async with closing(await opened(path)) as store:
             await store.append([make_record("a")])
-            done = await asyncio.to_thread(
-                subprocess.run,
-                [sys.executable, "-c", code, other(path)],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=30,
-                check=True,
-            )
+            done = await asyncio.to_thread(run, ["-c", code, other(path)])
             assert [STORED] == list(await store.append([make_record("b")]))
             return done.stdout
 

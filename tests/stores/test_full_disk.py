@@ -1,8 +1,6 @@
 """A full disk: no acknowledged event is lost, no refused one stored, and it recovers."""
 
 import json
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import pytest
 from gateway.errors import StoreError
 from gateway.record import Outcome
 from gateway.stores.sqlite import open_store
-from tests.conftest import ROOT
+from tests.forking import run
 from tests.records import closing, make_record, stored
 
 STORED = Outcome.STORED
@@ -85,14 +83,8 @@ FULL_DISK = """
 
 
 def test_a_full_disk_loses_no_acknowledged_event_and_the_gateway_recovers(path):
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(FULL_DISK), f"sqlite:///{path}"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-        timeout=50,
-    )
-    assert b"" == done.stderr
+    done = run(["-c", textwrap.dedent(FULL_DISK), f"sqlite:///{path}"])
+    assert (0, "") == (done.returncode, done.stderr)
     said, failed, lost, ghosts, again = json.loads(done.stdout)
 
     assert said > 5

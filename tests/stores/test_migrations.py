@@ -2,8 +2,6 @@
 
 import shutil
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing as closed
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from gateway.record import EventRecord, Outcome, key_of
 from gateway.store import CountSelection, Sighting
 from gateway.stores.schema import migrations
 from gateway.stores.sqlite import care_for, open_reader, open_store
-from tests.conftest import ROOT
+from tests.forking import run
 from tests.records import NOW, closing, make_record, make_rejected, sequences, stored
 from tests.stores.old_store import key_at, make_old_store, many_records
 
@@ -143,8 +141,8 @@ for statement in range(1, 1000):
 def killed_at_each_statement(old: Path, lives: Path) -> list[Path]:
     """A folder for each copy of the store *old* whose gateway was killed when it opened it."""
     lives.mkdir()
-    command = [sys.executable, "-c", KILLED_AT_EACH_STATEMENT, old, lives]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=60)
+    done = run(["-c", KILLED_AT_EACH_STATEMENT, old, lives], timeout=60)
+    assert 0 == done.returncode, done.stderr
     return sorted(lives.iterdir())
 
 

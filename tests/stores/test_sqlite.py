@@ -3,8 +3,6 @@
 import asyncio
 import os
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing as closed
@@ -19,7 +17,7 @@ from gateway.store import StoredDocument
 from gateway.stores.schema import migrations
 from gateway.stores.sqlite import open_reader, open_store
 from gateway.stores.url import path_of
-from tests.conftest import ROOT
+from tests.forking import run
 from tests.records import (
     NOW,
     closing,
@@ -311,10 +309,8 @@ def test_a_store_that_nobody_closed_does_not_keep_the_process_from_exiting(path)
         kept = asyncio.run(main())
         print("done")
     """
-    done = subprocess.run(
-        [sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, timeout=20, check=True
-    )
-    assert b"done\n" == done.stdout
+    done = run(["-c", code, path], timeout=20)
+    assert (0, "done\n") == (done.returncode, done.stdout)
 
 
 async def test_a_store_that_is_not_there_cannot_be_read_and_is_not_made(path):

@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ def limited(process: Process) -> tuple[Process, int]:
     """The gateway with known limits, started, and its memory at rest."""
     config = process.config.read_text()
     process.config.write_text(config.replace("[[logspace.spaces]]", f"{LIMITS}[[logspace.spaces]]"))
+    process.fresh = True
     return process.start(), peak(process)
 
 
@@ -72,15 +74,15 @@ def batch(size: int, text: str) -> bytes:
 @pytest.mark.parametrize(
     ("factor", "body"),
     [
-        (4, spaces()),
-        (4, batch(30 * MIB, "x" * 1000)),
-        (8, batch(30 * MIB, "x" * 1000 + "\N{PARROT}")),
+        (4, spaces),
+        (4, partial(batch, 30 * MIB, "x" * 1000)),
+        (8, partial(batch, 30 * MIB, "x" * 1000 + "\N{PARROT}")),
     ],
     ids=["nothing", "text", "text that Python stores in four bytes a character"],
 )
 async def test_small_bodies_that_inflate_keep_within_the_budget(process, factor, body):
     gateway, at_rest = limited(process)
-    packed = gzip.compress(body, mtime=0)
+    packed = gzip.compress(body(), mtime=0)
     statuses = Counter(
         await asyncio.gather(*(put(gateway, packed, coding="gzip") for _ in range(20)))
     )
