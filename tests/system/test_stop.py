@@ -62,6 +62,8 @@ async def test_a_stop_without_clients_is_clean(process, number):
     process.start()
 
     assert 0 == process.signal(number)
+    events = [line["event"] for line in lines(process)]
+    # The configuration of the tests has credentials of the example.
     assert ["gateway_started", "gateway_stopping", "gateway_stopped"] == [
-        line["event"] for line in lines(process)
+        event for event in events if event != "config_doubtful"
     ]
