@@ -11,7 +11,7 @@ from gateway.store import Count, CountSelection
 from gateway.stores import keys
 from gateway.stores.sqlite import open_store
 from tests.care.conftest import Site, spoil
-from tests.records import closing, make_record, make_rejected, sequences, stored
+from tests.records import NOW, closing, make_record, make_rejected, sequences, stored
 
 BIG = f'"{"x" * 900}"'
 
@@ -100,6 +100,56 @@ async def test_an_event_that_is_stored_twice_is_found(site):
     await filled(site)
     change(site, "UPDATE event SET key = (SELECT key FROM event WHERE seq = 1) WHERE seq = 2")
     assert any("1 events have the key of another" in one for one in faults(site))
+
+
+async def test_events_of_an_unknown_sender_are_found(site):
+    await filled(site, 5)
+    change(site, "UPDATE event SET sender = 77 WHERE seq IN (2, 3)")
+    assert ["events.db: 2 events are of a sender that is not in the table sender"] == faults(site)
+
+
+async def counted(site: Site, events: int, outcome: str = "stored") -> None:
+    """Store 10 events of a kind, and count some."""
+    async with closing(await open_store(f"sqlite:///{site.events}", 10)) as store:
+        await store.append([make_record(f"{n}", kind="action") for n in range(10)])
+        await store.add_counts([Count(NOW, "moesif", "acme", "action", outcome, events)])
+
+
+async def test_more_counted_than_stored_events_are_found(site):
+    await filled(site, 5)
+    await counted(site, 10)
+    site.run("verify")
+    await counted(site, 1, "drained")
+    assert [
+        "events.db: 11 events of moesif / acme / action are counted as stored, and 10 are there"
+    ] == faults(site)
+    await counted(site, 5)
+    assert [
+        "events.db: 16 events are counted as stored, but only 15 ever were",
+    ] == faults(site)
+
+
+async def test_where_events_were_deleted_or_are_in_another_store_counts_are_no_fault(site):
+    await filled(site, 5)
+    await counted(site, 10)
+    site.run("prune", "--before", "2100-01-01", "--kind", "action")
+    site.run("verify")
+    site.run("rotate")
+    site.run("verify")
+
+
+async def test_counts_that_do_not_add_up_are_a_warning(site):
+    await filled(site, 5)
+    await counted(site, 3)
+    change(site, "UPDATE hour_count SET count = 2")
+    warnings = [one["message"] for one in site.run("verify") if one["verdict"] == "warning"]
+    assert [
+        "counts of 1 hours are not the sum of their parts",
+        "counts of 1 days are not the sum of their parts",
+    ] == warnings
+    change(site, "DELETE FROM count_series")
+    warnings = [one["message"] for one in site.run("verify") if one["verdict"] == "warning"]
+    assert "1 counts are of a series that has no name" in warnings
 
 
 async def test_keys_of_a_rotated_store_outlive_a_rebuild(site):

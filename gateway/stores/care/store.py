@@ -10,6 +10,7 @@ from gateway.care import Copied, Finding, Progress, Salvaged
 from gateway.errors import StoreError
 from gateway.record import clock
 from gateway.stores.care.checking import LIMITS, check_database, check_files, unreadable
+from gateway.stores.care.countchecks import check_counts
 from gateway.stores.care.database import DatabaseCare, Settled
 from gateway.stores.care.engine import examine_sqlite
 from gateway.stores.care.keychecks import check_keys, drop_runs
@@ -26,15 +27,23 @@ _WITH_KEY = """
 SELECT count(*) FROM event JOIN stream ON stream.id = event.stream
 WHERE event.key IS NOT NULL AND kind <> 'rejected'
 """
+# What must not be there, and since which version of the schema it can be asked.
 _ROWS = {
     "SELECT count(*) FROM event WHERE length(id) <> 16 OR length(key) <> 16": (
-        "events have an id or a key of a wrong length"
+        "events have an id or a key of a wrong length",
+        1,
     ),
     "SELECT count(*) FROM event WHERE stream NOT IN (SELECT id FROM stream)": (
-        "events are of a tenant that is not in the table stream"
+        "events are of a tenant that is not in the table stream",
+        1,
+    ),
+    "SELECT count(*) FROM event WHERE sender NOT IN (SELECT id FROM sender)": (
+        "events are of a sender that is not in the table sender",
+        2,
     ),
     "SELECT count(*) FROM quarantine WHERE seq NOT IN (SELECT seq FROM event)": (
-        "quarantined events are missing"
+        "quarantined events are missing",
+        1,
     ),
 }
 
@@ -71,12 +80,15 @@ class SqliteCare(DatabaseCare):
                 yield from check_database(db, self.path, migrations(), progress)
                 yield from self._check_rows(db)
                 yield from check_keys(db, self.path, progress)
+                [(last,)] = db.execute(LAST).fetchall()
+                yield from check_counts(db, self.path, last)
         except (StoreError, sqlite3.Error) as error:
             yield unreadable(self.path, error)
 
     def _check_rows(self, db: sqlite3.Connection) -> Iterator[Finding]:
-        for sql, fault in _ROWS.items():
-            [(count,)] = db.execute(sql)
+        [(version,)] = db.execute("PRAGMA user_version").fetchall()
+        for sql, (fault, since) in _ROWS.items():
+            [(count,)] = db.execute(sql) if version >= since else [(0,)]
             if count:
                 yield Finding("bad", str(self.path), f"{count:,} {fault}")
         [(first, last, records)] = db.execute("SELECT min(seq), max(seq), count(*) FROM event")
