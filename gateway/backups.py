@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from gateway import __version__, files
-from gateway.care import Care, Copied, Progress, Restored
+from gateway.care import Care, Copied, Progress, Restored, StoreCare
 from gateway.errors import Damaged, StoreError
 from gateway.record import clock
 
@@ -114,8 +114,12 @@ def read(backup: Path) -> Backup:
         raise Damaged(f"{backup / LIST}: {error}") from error
 
 
-def restore(backup: Path, parts: Sequence[Care], progress: Progress) -> list[Restored]:
+def restore(
+    backup: Path, store: StoreCare, others: Sequence[Care], progress: Progress
+) -> list[Restored]:
     """Put the copies of *backup* in the place of what is there, which is moved aside.
+
+    All of them or none: if it is interrupted, it is finished at the next start.
 
     Raises:
         StoreError: a gateway runs, or something cannot be read or written.
@@ -123,6 +127,8 @@ def restore(backup: Path, parts: Sequence[Care], progress: Progress) -> list[Res
     """
     listed = read(backup)
     copies = {one.role: one for one in listed.files}
+    parts = [*others, store]
+    store.finish_replacing()
     with ExitStack() as stack:
         for part in parts:
             if part.role not in copies:
@@ -130,4 +136,13 @@ def restore(backup: Path, parts: Sequence[Care], progress: Progress) -> list[Res
             stack.enter_context(part.exclusive())
         for part in parts:
             part.check(backup, copies[part.role], progress)
-        return [part.restore(backup, copies[part.role], listed.made_at, progress) for part in parts]
+        try:
+            prepared = [
+                part.prepare(backup, copies[part.role], listed.made_at, progress) for part in parts
+            ]
+        except BaseException:
+            for part in parts:
+                part.discard()
+            raise
+        store.replace(prepared)
+    return prepared

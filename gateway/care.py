@@ -3,7 +3,7 @@
 All of it blocks, and runs in the process of a command, mostly beside a gateway that runs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, Protocol
@@ -95,16 +95,19 @@ class Care(Protocol):
             Damaged: it is not the same, or it is not there.
         """
 
-    def restore(self, folder: Path, copied: Copied, made_at: int, progress: Progress) -> Restored:
-        """Put a copy made at *made_at* microseconds in the place of what is there.
+    def prepare(self, folder: Path, copied: Copied, made_at: int, progress: Progress) -> Restored:
+        """Make of a copy made at *made_at* microseconds what is to replace what is there.
 
-        Must be `exclusive`. What is there is moved to a folder beside it. No sequence
-        that may have been given since the copy is given again.
+        Must be `exclusive`. Nothing is replaced yet. No sequence that may have been given
+        since the copy will be given again.
 
         Raises:
-            StoreError: the copy cannot be read or written; nothing was replaced.
-            Damaged: the copy is not what was backed up; nothing was replaced.
+            StoreError: the copy cannot be read or written.
+            Damaged: the copy is not what was backed up.
         """
+
+    def discard(self) -> None:
+        """Delete what `prepare` has made."""
 
     def verify(self, progress: Progress) -> Iterator[Finding]:
         """Examine all that can be examined, beside whoever writes."""
@@ -115,6 +118,23 @@ class Care(Protocol):
 
 class StoreCare(Care, Protocol):
     """What can be done to a store besides."""
+
+    def replace(self, prepared: Sequence[Restored]) -> None:
+        """Put everything that was prepared, also for others, in its place, or nothing.
+
+        Must be `exclusive`. What is there is moved to folders beside it. Interrupted, it is
+        finished when the store is next opened, or by `finish_replacing`.
+
+        Raises:
+            StoreError: the disk refused.
+        """
+
+    def finish_replacing(self) -> None:
+        """Finish a `replace` that was interrupted, if there is one.
+
+        Raises:
+            StoreError: another process writes the files, or the disk refuses.
+        """
 
     def recover(self, new: Path, progress: Progress) -> Salvaged:
         """Copy what can be read into a new store at *new*, with its sequences.

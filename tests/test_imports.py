@@ -92,6 +92,7 @@ asyncio.run(main())
                 "lookup",
                 "reader",
                 "rejects",
+                "replacing",
                 "removal",
                 "rows",
                 "runs",

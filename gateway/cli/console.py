@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from gateway.care import Care, Progress
+from gateway.care import Care, Progress, StoreCare
 from gateway.checks import control_path, load, spool_path
 from gateway.config import Settings, report
 from gateway.errors import ConfigError, Damaged, StoreError
@@ -81,7 +81,7 @@ def reports() -> Iterator[None]:
         fail(str(error), IO_ERROR)
 
 
-def care_of_all(settings: Settings) -> Sequence[Care]:
+def care_of_all(settings: Settings) -> tuple[Care, StoreCare]:
     """What commands do to the spool and the store, in the order in which to copy them.
 
     An event that moves from the spool to the store between two copies is in both, and

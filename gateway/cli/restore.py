@@ -24,11 +24,12 @@ def restore(path: Path, backup: Path) -> None:
 
     Stop the gateway before. What was there is moved aside, not deleted. Events that
     wait in the present spool stay in it. Sequences continue after the highest one
-    that may have been given.
+    that may have been given. If this is interrupted, the next start finishes it.
     """
     settings = read_settings(path)
     with reports(), progress_bars() as progress:
-        done = backups.restore(backup, care_of_all(settings), progress)
+        spool, store = care_of_all(settings)
+        done = backups.restore(backup, store, [spool], progress)
     for one in done:
         show(one, _words(one))
 

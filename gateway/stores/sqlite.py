@@ -19,6 +19,7 @@ from gateway.stores.expiry import LONGEST, Expiry
 from gateway.stores.keys import KeyIndex
 from gateway.stores.lookup import Lookup
 from gateway.stores.reader import Readings, SqliteReader
+from gateway.stores.replacing import finish, list_beside
 from gateway.stores.rows import Rows, Streams, rows_of, split_duplicates
 from gateway.stores.schema import migrations
 from gateway.stores.senders import Senders
@@ -289,11 +290,16 @@ async def open_store(
 ) -> SqliteStore:
     """Open the store at *url*; as `gateway.stores.open_store`. Creates it if absent.
 
+    Open it before the spool: it finishes a restore that was interrupted.
+
     Raises:
         StoreError: the file cannot be opened or has a newer schema.
         ValueError: the URL names no file.
     """
     path = path_of(url)
+    if list_beside(path).exists():
+        # First of all: a restore that was interrupted may be about the spool too.
+        await asyncio.to_thread(finish, path)
     database = await open_database(path, migrations(), engine=engine)
     try:
         [(last,)] = await database.run(lambda db: db.execute(_LAST).fetchall())

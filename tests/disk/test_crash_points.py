@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import StoreError
 from gateway.record import Outcome
 from gateway.store import Selection
 from gateway.stores import open_reader
@@ -161,11 +162,15 @@ async def test_a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing(site,
 
 
 @pytest.mark.parametrize("way", EACH_WAY)
-async def test_a_crash_at_any_step_of_a_restore_keeps_the_old_state_or_the_new_one(site, shim, way):
+async def test_a_crash_at_any_step_of_a_restore_keeps_all_of_the_old_state_or_of_the_new_one(
+    site, shim, way
+):
     await site.store(make_record("a", data='"a"'))
-    await site.queue(make_record("q", data='"q"'))
+    await site.queue(make_record("q", data='"q"'), make_record("drained", data='"drained"'))
     [backup] = site.run("backup", str(site.folder.with_name("copies")))
-    await site.store(make_record("b", data='"b"'))
+    async with closing(await open_spool(site.spool, 100)) as spool:
+        await spool.erase(lambda record: "drained" in record.data)
+    await site.store(make_record("b", data='"b"'), make_record("drained", data='"drained"'))
     await site.queue(make_record("r", data='"r"'))
     left(site, "c")
     disk = Disk(site.folder)
@@ -173,18 +178,69 @@ async def test_a_crash_at_any_step_of_a_restore_keeps_the_old_state_or_the_new_o
 
     states = set()
     for where, image in images(site, found, disk, WAYS[way], every=7):
-        async with closing(await open_spool(image.spool, 100)) as spool:
-            waiting = [json.loads(one.data) for one in (await spool.peek(10, 1 << 20)).records]
-        assert {"q", "r"} == set(waiting), where
         async with closing(await open_store(f"sqlite:///{image.events}", 10)) as store:
             [one] = await store.append([make_record("new", data='"new"')])
             assert Outcome.STORED == one, where
+        async with closing(await open_spool(image.spool, 100)) as spool:
+            waiting = {json.loads(one.data) for one in (await spool.peek(10, 1 << 20)).records}
         state = await contents(image.events)
-        assert state in (["a", "b", "c", "new"], ["a", "new"]), where
+        old = ["a", "b", "drained", "c", "new"], {"q", "r"}
+        new = ["a", "new"], {"q", "r", "drained"}
+        assert (state, waiting) in (old, new), where
         states.add(len(state))
         everywhere = await counted(image)
-        assert {"a", "b", "c", "new"} == set(everywhere), where
-    assert {2, 4} == states
+        assert {"a", "b", "drained", "c", "new"} == set(everywhere), where
+        # Nothing is left that a later start would take for a restore, and no fault.
+        assert not image.events.with_name("events.db-restore").exists(), where
+    assert {2, 5} == states
+
+
+@pytest.mark.slow
+async def test_an_interrupted_restore_of_a_damaged_store_is_finished(site, shim):
+    await site.store(make_record("a", data='"a"'))
+    await site.queue(make_record("q"))
+    [backup] = site.run("backup", str(site.folder.with_name("copies")))
+    left(site, "b")
+    # SQLite cannot empty its log, so that is moved aside before the store is.
+    with site.events.open("r+b") as file:
+        file.write(b"x" * 100)
+    disk = Disk(site.folder)
+    found = steps(site, shim, "restore", backup["folder"])
+
+    outcomes = set()
+    for where, image in images(site, found, disk, killed, every=1000):
+        listed = image.events.with_name("events.db-restore").exists()
+        try:
+            async with closing(await open_store(f"sqlite:///{image.events}", 10)):
+                pass
+            assert ["a"] == await contents(image.events), where
+            outcomes.add(True)
+        except StoreError:
+            assert not listed, where
+            outcomes.add(False)
+    assert {False, True} == outcomes
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+async def test_commands_know_of_an_interrupted_restore(site, interrupted):
+    await site.store(make_record("a", data='"a"'))
+    await site.queue()
+    [backup] = site.run("backup", "copies")
+    await site.store(make_record("b", data='"b"'))
+    if interrupted:
+        names = json.dumps([{"path": "events.db", "aside": "replaced-events-x"}])
+        site.events.with_name("events.db-restore").write_text(names)
+        shutil.copy(site.folder / backup["folder"] / "store.db", f"{site.events}-restoring")
+        site.run("backup", "copies", status=69)
+        assert "interrupted" in site.notices
+        site.run("verify", status=65)
+
+    site.run("restore", backup["folder"])
+
+    assert [(1, "a")] == site.exported()
+    site.run("verify")
+    site.run("backup", "copies")
+    assert interrupted == (site.folder / "replaced-events-x").exists()
 
 
 @pytest.mark.parametrize("way", EACH_WAY)

@@ -15,6 +15,7 @@ from gateway.errors import Damaged, StoreError
 from gateway.stores.care.copying import copy, examine
 from gateway.stores.claim import Claim
 from gateway.stores.database import uri_of
+from gateway.stores.replacing import fresh_for
 
 
 class Settled(NamedTuple):
@@ -62,9 +63,9 @@ class DatabaseCare(ABC):
         except OSError as error:
             raise Damaged(f"{path}: {error.strerror}") from error
 
-    def restore(self, folder: Path, copied: Copied, made_at: int, progress: Progress) -> Restored:
-        """As `gateway.care.Care.restore`."""
-        fresh = files.beside(self.path, "-restoring")
+    def prepare(self, folder: Path, copied: Copied, made_at: int, progress: Progress) -> Restored:
+        """As `gateway.care.Care.prepare`."""
+        fresh = fresh_for(self.path)
         try:
             fresh.unlink(missing_ok=True)
             files.create(fresh)
@@ -75,18 +76,24 @@ class DatabaseCare(ABC):
             with closing(sqlite3.connect(fresh, isolation_level=None)) as db:
                 settled = self.settle(db, copied, made_at)
             files.hand_over(fresh)
-            replaced = self._replace(fresh)
+            self._empty_wal()
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"{self.path}: {error}") from error
+        there = any(files.beside(self.path, suffix).exists() for suffix in ("", "-wal"))
+        aside = files.dated(self.path.parent, f"replaced-{self.path.stem}-") if there else None
         return Restored(
             role=self.role,
             path=str(self.path.absolute()),
             records=copied.records,
             kept=settled.kept,
             next_sequence=settled.last_sequence + 1,
-            replaced=str(replaced.absolute()) if replaced else None,
+            replaced=str(aside.absolute()) if aside else None,
             note=settled.note,
         )
+
+    def discard(self) -> None:
+        """As `gateway.care.Care.discard`."""
+        fresh_for(self.path).unlink(missing_ok=True)
 
     @abstractmethod
     def settle(self, db: sqlite3.Connection, copied: Copied, made_at: int) -> Settled:
@@ -111,30 +118,3 @@ class DatabaseCare(ABC):
             [(busy, _, _)] = db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         if busy:
             raise StoreError(f"{self.path}: another program has it open; end that and try again")
-
-    def _replace(self, fresh: Path) -> Path | None:
-        path = self.path
-        aside = None
-        self._empty_wal()
-        if any(files.beside(path, suffix).exists() for suffix in ("", "-wal")):
-            aside = _new_folder(path, "replaced")
-            # At every moment there is a database at the path: a gateway never starts empty.
-            with suppress(FileNotFoundError):
-                os.link(path, aside / path.name)
-            with suppress(FileNotFoundError):
-                files.beside(path, "-wal").rename(aside / files.beside(path, "-wal").name)
-            files.beside(path, "-shm").unlink(missing_ok=True)
-            files.sync(aside)
-            # Its name too is on the disk before the old file loses its own.
-            files.sync(path.parent)
-        fresh.replace(path)
-        files.sync(path.parent)
-        return aside
-
-
-def _new_folder(path: Path, name: str) -> Path:
-    """A new folder beside *path*, with today's date and the time."""
-    folder = files.dated(path.parent, f"{name}-{path.stem}-")
-    folder.mkdir(mode=0o700)
-    files.hand_over(folder)
-    return folder

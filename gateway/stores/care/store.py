@@ -1,12 +1,12 @@
 """Care for a store's SQLite file."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from gateway import files
-from gateway.care import Copied, Finding, Progress, Salvaged
+from gateway.care import Copied, Finding, Progress, Restored, Salvaged
 from gateway.errors import StoreError
 from gateway.record import clock
 from gateway.stores.care.checking import LIMITS, check_database, check_files, unreadable
@@ -17,12 +17,16 @@ from gateway.stores.care.keychecks import check_keys, drop_runs
 from gateway.stores.care.reading import snapshot
 from gateway.stores.care.salvage import salvage
 from gateway.stores.keys import KeyIndex
+from gateway.stores.replacing import finish, list_beside, replace
 from gateway.stores.schema import migrations
 from gateway.stores.statements import in_transaction
 
 LAST = "SELECT max((SELECT coalesce(max(seq), 0) FROM event), (SELECT seq FROM trimmed))"
 
-
+_INTERRUPTED = (
+    "A gateway restore was interrupted. Start the gateway: it finishes that first. So does the "
+    "next gateway restore."
+)
 _WITH_KEY = """
 SELECT count(*) FROM event JOIN stream ON stream.id = event.stream
 WHERE event.key IS NOT NULL AND kind <> 'rejected'
@@ -68,6 +72,31 @@ class SqliteCare(DatabaseCare):
         db.execute("UPDATE trimmed SET seq = max(seq, ?)", (last,))
         return Settled(0, last, note)
 
+    def backup(self, folder: Path, progress: Progress) -> Copied:
+        """As `gateway.care.Care.backup`."""
+        if list_beside(self.path).exists():
+            # The spool may be the restored one already, and the store not yet.
+            raise StoreError(_INTERRUPTED)
+        return super().backup(folder, progress)
+
+    def replace(self, prepared: Sequence[Restored]) -> None:
+        """As `gateway.care.StoreCare.replace`."""
+        try:
+            replace(
+                self.path,
+                [
+                    (Path(one.path), None if one.replaced is None else Path(one.replaced))
+                    for one in prepared
+                ],
+            )
+        except OSError as error:
+            done = "is finished at the next start" if list_beside(self.path).exists() else "failed"
+            raise StoreError(f"{self.path}: the restore {done}: {error}") from error
+
+    def finish_replacing(self) -> None:
+        """As `gateway.care.StoreCare.finish_replacing`."""
+        finish(self.path)
+
     def verify(self, progress: Progress) -> Iterator[Finding]:
         """As `gateway.care.Care.verify`."""
         found = list(check_files(self.path))
@@ -97,6 +126,9 @@ class SqliteCare(DatabaseCare):
         yield Finding("note", str(self.path), LIMITS)
 
     def _left_over(self) -> Iterator[Finding]:
+        if (listed := list_beside(self.path)).exists():
+            yield Finding("bad", str(listed), _INTERRUPTED)
+            return
         for suffix, command in {"-next": "rotate", "-restoring": "restore"}.items():
             left = files.beside(self.path, suffix)
             if left.exists():
@@ -120,6 +152,7 @@ class SqliteCare(DatabaseCare):
         if found := next(check_files(self.path), None):
             raise StoreError(f"{found.subject}: {found.message}")
         progress(f"{self.path.name}: keys", 0, 1)
+        finish(self.path)
         try:
             with (
                 self.exclusive(),
