@@ -60,7 +60,10 @@ def moesif_requests(path: Path) -> list[Sent]:
             one["method"],
             one["path"],
             [(name, value) for name, value in one["headers"]],
-            base64.b64decode(one["body_base64"]),
+            # Of newer recordings the text of the body can be read.
+            base64.b64decode(one["body_base64"])
+            if "body_base64" in one
+            else one.get("body", "").encode(),
         )
         for one in json.loads(path.read_bytes())["requests"]
     ]

@@ -1,4 +1,4 @@
-"""A Logspace agent: what the Java client of release 0.3.2 does, in Python.
+"""An imitation of a Logspace agent: what the Java client of release 0.3.2 does, in Python.
 
 It keeps a queue, sends up to 1,000 events of its head at a time, and takes
 nothing but 202 for success: after any other answer, a lost connection or three

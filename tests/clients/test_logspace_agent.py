@@ -1,4 +1,4 @@
-"""A Logspace agent in normal operation and in trouble: no event is lost or stored twice."""
+"""The imitated agent in normal operation and in trouble: no event is lost or stored twice."""
 
 import http.client
 import signal
