@@ -6,6 +6,7 @@ The table of a dialect is declared beside the dialect's documents. `schema` join
 import dataclasses
 import ipaddress
 from collections.abc import Iterator, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
@@ -285,9 +286,13 @@ def tables(dialects: Mapping[str, type[Table]]) -> dict[str, type[Table]]:
 
 def schema(dialects: Mapping[str, type[Table]]) -> Strict:
     """The schema of a whole file; as for `tables`."""
+    return _schema(tuple(tables(dialects).items()))
+
+
+@cache
+def _schema(kinds: tuple[tuple[str, type[Table]], ...]) -> Strict:
     nested: dict[str, Any] = {
-        name: fields.Nested(schema_of(kind), required=True)
-        for name, kind in tables(dialects).items()
+        name: fields.Nested(schema_of(kind), required=True) for name, kind in kinds
     }
     made = Strict.from_dict(nested, name="Configuration")
     assert issubclass(made, Strict)

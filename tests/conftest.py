@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import hypothesis
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
 from gateway.adapters import ADAPTERS
@@ -37,6 +38,14 @@ for _name, _examples in (("fast", 20), ("thorough", 300)):
         deadline=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
+
+# The traceback that structlog draws for a developer takes as long as twenty tests.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 ROOT = Path(__file__).parent.parent
 APPLICATION_ID = "acme-" + "0123456789" * 6

@@ -46,7 +46,9 @@ class Routes:
             for path, methods in _by_path(adapter).items():
                 _check_address(adapter.dialect, path)
                 for other, match in known.items():
-                    _check_pair(other, match.adapter, path, adapter)
+                    # Addresses without parameters overlap only where they are the same.
+                    if path == other or "{" in path or "{" in other:
+                        _check_pair(other, match.adapter, path, adapter)
                 known[path] = match = Match(adapter, methods)
                 if "{" in path:
                     self._templates.append((path.split("/"), match))
