@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 import aiohttp
 import hypothesis
 import pytest
+import pytest_asyncio
 import structlog
 from click.testing import CliRunner, Result
 
@@ -140,28 +142,29 @@ class Answer:
         return f"<{self.status} {self.body[:300]!r}>"
 
 
+@asynccontextmanager
+async def serving(
+    folder: Path, changes: Mapping[str, Any] | None = None, adapters: Any = ADAPTERS
+) -> AsyncIterator[Running]:
+    """A gateway with the test configuration and *changes* of it, and its files in *folder*."""
+    defaults = {"store": {"url": f"sqlite:///{folder}/events.db"}}
+    document = merged({**LISTEN, **config_of(adapters), **defaults}, changes or {})
+    settings = resolve(document, dialects(adapters))
+    validate(settings, "test", adapters)
+    gateway = Gateway(settings, adapters)
+    await gateway.start()
+    try:
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            yield Running(gateway, session)
+    finally:
+        await gateway.stop()
+
+
 @pytest.fixture
 def running(tmp_path: Path) -> Callable[..., Any]:
     """``async with running({...changes of CONFIG...}) as gateway:``"""
-
-    @asynccontextmanager
-    async def started(
-        changes: Mapping[str, Any] | None = None, adapters: Any = ADAPTERS
-    ) -> AsyncIterator[Running]:
-        defaults = {"store": {"url": f"sqlite:///{tmp_path}/events.db"}}
-        document = merged({**LISTEN, **config_of(adapters), **defaults}, changes or {})
-        settings = resolve(document, dialects(adapters))
-        validate(settings, "test", adapters)
-        gateway = Gateway(settings, adapters)
-        await gateway.start()
-        try:
-            connector = aiohttp.TCPConnector(limit=0)
-            async with aiohttp.ClientSession(connector=connector) as session:
-                yield Running(gateway, session)
-        finally:
-            await gateway.stop()
-
-    return started
+    return functools.partial(serving, tmp_path)
 
 
 @pytest.fixture
@@ -169,6 +172,28 @@ async def gateway(running: Callable[..., Any]) -> AsyncIterator[Running]:
     """A gateway with the default test configuration."""
     async with running() as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def shared_adapters() -> Any:
+    """The adapters that `shared` serves; a module may serve others."""
+    return ADAPTERS
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(
+    tmp_path_factory: pytest.TempPathFactory, shared_adapters: Any
+) -> AsyncIterator[Running]:
+    """One gateway for all tests of a module that look at answers and not at what is stored."""
+    async with serving(tmp_path_factory.mktemp("shared"), adapters=shared_adapters) as one:
+        yield one
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks a gateway runs in the gateway's event loop."""
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
 
 
 def command(*arguments: str, cwd: Path, **environment: str) -> Result:

@@ -48,11 +48,11 @@ def customised(tmp_path, **files):
 
 
 @pytest.mark.parametrize("path", POSTS)
-async def test_every_address_that_takes_events_answers_exactly_201(gateway, path):
+async def test_every_address_that_takes_events_answers_exactly_201(shared, path):
     sort = path.split("/")[2]
     body = [ONE[sort]] if path.endswith("/batch") else ONE[sort]
 
-    answer = await gateway.moesif(path, body)
+    answer = await shared.moesif(path, body)
 
     assert (201, b"", "0") == (answer.status, answer.body, answer.headers["Content-Length"])
 
@@ -91,13 +91,13 @@ async def test_every_answer_carries_both_tags_the_same_everywhere(running, tmp_p
     assert stranger.headers[RULES_TAG]
 
 
-async def test_the_default_configuration_has_every_member_and_captures_everything(gateway):
-    answer = await gateway.send("GET", "/v1/config", b"", ID)
+async def test_the_default_configuration_has_every_member_and_captures_everything(shared):
+    answer = await shared.send("GET", "/v1/config", b"", ID)
 
     assert "application/json" == answer.headers["Content-Type"]
     assert MEMBERS == {name: type(value) for name, value in answer.json.items()}
     assert 100 == answer.json["sample_rate"]
-    assert [] == (await gateway.send("GET", "/v1/rules", b"", ID)).json
+    assert [] == (await shared.send("GET", "/v1/rules", b"", ID)).json
 
 
 async def test_a_configuration_from_a_file_gets_the_missing_members(running, tmp_path):
@@ -124,12 +124,12 @@ async def test_rules_have_the_members_that_sdks_require(running, tmp_path):
 
 @pytest.mark.parametrize("path", ["/v1/config", "/v1/rules"])
 @pytest.mark.parametrize("form", ["{}", '"{}"', 'W/"{}"', '"other", "{}"', "*"])
-async def test_an_unchanged_tag_gets_304(gateway, path, form):
+async def test_an_unchanged_tag_gets_304(shared, path, form):
     tag = CONFIG_TAG if path.endswith("config") else RULES_TAG
-    had = (await gateway.send("GET", path, b"", ID)).headers[tag]
+    had = (await shared.send("GET", path, b"", ID)).headers[tag]
 
-    same = await gateway.send("GET", path, b"", {**ID, "If-None-Match": form.format(had)})
-    other = await gateway.send("GET", path, b"", {**ID, "If-None-Match": '"other"'})
+    same = await shared.send("GET", path, b"", {**ID, "If-None-Match": form.format(had)})
+    other = await shared.send("GET", path, b"", {**ID, "If-None-Match": '"other"'})
 
     assert (304, b"", had) == (same.status, same.body, same.headers[tag])
     assert 200 == other.status
@@ -151,13 +151,13 @@ async def test_a_tag_changes_only_with_its_content_even_after_a_restart(running,
 
 
 @pytest.mark.parametrize("path", ADDRESSES)
-async def test_a_cors_preflight_needs_no_credential(gateway, path):
+async def test_a_cors_preflight_needs_no_credential(shared, path):
     asked = {
         "Origin": "https://shop.example",
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type,x-moesif-application-id,x-moesif-sdk",
     }
-    answer = await gateway.send("OPTIONS", path, b"", asked)
+    answer = await shared.send("OPTIONS", path, b"", asked)
 
     allowed = answer.headers["Access-Control-Allow-Headers"].lower().replace(" ", "").split(",")
     assert (204, b"") == (answer.status, answer.body)
@@ -165,16 +165,16 @@ async def test_a_cors_preflight_needs_no_credential(gateway, path):
     assert {"content-type", "x-moesif-application-id", "x-moesif-sdk"} <= set(allowed)
 
 
-async def test_a_browser_may_read_the_reason_of_a_refusal(gateway):
-    answer = await gateway.send("POST", "/v1/events", b"{}", {"Origin": "https://shop.example"})
+async def test_a_browser_may_read_the_reason_of_a_refusal(shared):
+    answer = await shared.send("POST", "/v1/events", b"{}", {"Origin": "https://shop.example"})
 
     assert (401, "application/problem+json") == (answer.status, answer.headers["Content-Type"])
     assert 401 == answer.json["status"]
     assert "*" == answer.headers["Access-Control-Allow-Origin"]
 
 
-async def test_the_health_probe_needs_no_credential(gateway):
-    answer = await gateway.send("GET", "/health/probe")
+async def test_the_health_probe_needs_no_credential(shared):
+    answer = await shared.send("GET", "/health/probe")
 
     assert (200, True) == (answer.status, answer.json["status"])
 

@@ -178,9 +178,9 @@ def test_an_address_without_a_known_prefix_has_no_owner(path):
         ("/" + "x" * 4000, 404, "title"),
     ],
 )
-async def test_any_target_is_routed_or_refused_in_the_right_dialect(gateway, target, status, words):
+async def test_any_target_is_routed_or_refused_in_the_right_dialect(shared, target, status, words):
     request = start("Content-Length: 2").replace(b" /events ", f" {target} ".encode())
-    async with connected(gateway) as line:
+    async with connected(shared) as line:
         await line.say(request, b"[]")
         heard = await line.hear()
 
@@ -189,8 +189,8 @@ async def test_any_target_is_routed_or_refused_in_the_right_dialect(gateway, tar
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/metrics", "/livez", "/readyz", "/favicon.ico"])
-async def test_the_public_listener_serves_only_the_dialects(gateway, path):
-    answer = await gateway.send("GET", path)
+async def test_the_public_listener_serves_only_the_dialects(shared, path):
+    answer = await shared.send("GET", path)
 
     assert (404, "application/problem+json") == (answer.status, answer.headers["Content-Type"])
 
@@ -199,9 +199,9 @@ async def test_the_public_listener_serves_only_the_dialects(gateway, path):
     "target",
     [DEVICE, "/events", "/v1/events", "/nowhere", "/v1/nowhere", "/health/probe", "/v1/config"],
 )
-async def test_a_head_request_gets_what_get_gives_without_the_body(gateway, target):
+async def test_a_head_request_gets_what_get_gives_without_the_body(shared, target):
     key = f"X-Moesif-Application-Id: {APPLICATION_ID}"
-    async with connected(gateway) as line:
+    async with connected(shared) as line:
         await line.say(head("HEAD", target, key), head("GET", target, key))
         only_head, whole = await line.hear(bodiless=True), await line.hear()
 
@@ -210,10 +210,10 @@ async def test_a_head_request_gets_what_get_gives_without_the_body(gateway, targ
 
 
 @pytest.mark.parametrize("device", ["D1", "D%31", "%44%31"])
-async def test_a_device_id_may_be_percent_encoded(gateway, device):
-    await gateway.device(REPORT)
+async def test_a_device_id_may_be_percent_encoded(shared, device):
+    await shared.device(REPORT)
 
-    assert 409 == (await gateway.device(REPORT, device=device)).status
+    assert 409 == (await shared.device(REPORT, device=device)).status
 
 
 def adapter(name, *addresses, prefixes=()):
