@@ -7,7 +7,7 @@ add one.
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import msgspec
 
@@ -291,3 +291,10 @@ class Provisions(ABC, Generic[TenantT]):
     @abstractmethod
     def restore(self, created: Iterable[tuple[str, str]]) -> None:
         """Know what requests created, by (tenant, name of the document)."""
+
+    @abstractmethod
+    def inherit(self, earlier: Self) -> None:
+        """Know what *earlier* knows, now and later, after a reload of the configuration.
+
+        For a moment both answer requests, and what one creates the other must know.
+        """

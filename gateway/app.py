@@ -1,33 +1,29 @@
 """The composition root: the only module that knows all parts."""
 
 import asyncio
-import gc
-import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import structlog
 from aiohttp import web
 
-from gateway.adapter import HasFolders, Provisions, Reply
+from gateway.adapter import Provisions, Reply
 from gateway.adapters import ADAPTERS
-from gateway.auth import Keyring
 from gateway.care import Progress
 from gateway.checks import AdapterClasses, control_path, spool_path
 from gateway.config import Settings
+from gateway.configured import Configured, needs_restart
 from gateway.erasure import erase
 from gateway.errors import StoreError
 from gateway.intake.assembly import SPOOL_DEADLINE, Bounds, assemble
 from gateway.intake.documents import MaskedDocuments
 from gateway.ops.control import Command, ControlServer
 from gateway.ops.listener import ops_app
-from gateway.ops.log import LoopErrors
 from gateway.ops.metrics import Metrics
-from gateway.ops.notify import feed_watchdog, notify
+from gateway.ops.notify import feed_watchdog
 from gateway.retention import Retention, policy_of
-from gateway.rules import rates_of, redactor_of
 from gateway.store import Rotates, Selection
 from gateway.stores import open_store
 from gateway.stores.documents import FolderDocuments
@@ -39,7 +35,7 @@ from gateway.web.forwarded import TrustedProxies
 from gateway.web.ingest import IngestHandler
 from gateway.web.listener import PublicListener, listen_on
 from gateway.web.server import PublicServer
-from gateway.web.tls import context_of
+from gateway.web.tls import Renewable
 
 log = structlog.get_logger()
 
@@ -48,15 +44,18 @@ class Gateway:
     """A running gateway: `start`, then `stop`. `address` and `ops_address` are (host, port)."""
 
     def __init__(self, settings: Settings, adapters: AdapterClasses = ADAPTERS) -> None:
+        # What the gateway has started with; `configured` has what requests follow now.
         self._settings = settings
-        self._adapters = [adapter(settings.dialects[adapter.dialect]) for adapter in adapters]
-        self._redactor = redactor_of(settings)
+        self.configured = Configured.of(settings, adapters)
         self.metrics = Metrics()
+        self.metrics.configured(self.configured.fingerprint)
         limits = settings.limits
         self._budget = Budget(limits.inflight_bytes, limits.tenant_inflight_bytes)
         self.address: tuple[str, int] = ("", 0)
         self.ops_address: tuple[str, int] = ("", 0)
         self._capacity: Capacity | None = None
+        self._server: PublicServer | None = None
+        self._tls: Renewable | None = None
         self._stack = AsyncExitStack()
         self._stopped = False
 
@@ -108,10 +107,10 @@ class Gateway:
             bounds=Bounds(
                 ingest.max_waiting_events, ingest.max_waiting_bytes, settings.store.deadline
             ),
-            redactor=self._redactor,
+            redactor=self.configured.redactor,
             metrics=self.metrics,
         )
-        self._intake = assembly.intake
+        self._assembly, self._intake = assembly, assembly.intake
         watchdog = asyncio.create_task(feed_watchdog(lambda: assembly.healthy), name="watchdog")
         self._stack.push_async_callback(_cancel, watchdog)
         watch = self.metrics.watch
@@ -132,7 +131,7 @@ class Gateway:
         )
         lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
         self._stack.push_async_callback(_cancel, lag)
-        retention = Retention(store, policy_of(settings.retention))
+        self._retention = retention = Retention(store, policy_of(settings.retention))
         watch("expired_by_age", "Events deleted because of their age.", lambda: retention.by_age)
         watch("expired_by_size", "Events deleted to make room.", lambda: retention.by_size)
         await self._receive()
@@ -141,27 +140,61 @@ class Gateway:
         self._stack.push_async_callback(retention.close)
 
     async def _receive(self) -> None:
-        keyring = Keyring()
-        for adapter in self._adapters:
-            keyring.add(adapter.dialect, adapter.credentials())
+        for adapter in self.configured.adapters:
             if isinstance(adapter, Provisions):
                 created = await self._store.names(adapter.dialect, adapter.created_prefix)
                 adapter.restore(created)
-        self._reception = IngestHandler(
-            adapters=self._adapters,
-            keyring=keyring,
-            intake=self._intake,
-            documents=FolderDocuments(
-                MaskedDocuments(self._store, self._redactor), self._folders()
-            ),
+        self._reception = self._handler(self.configured)
+
+        async def close() -> None:
+            await self._reception.close(self._settings.store.deadline)
+
+        self._stack.push_async_callback(close)
+
+    def _handler(self, configured: Configured) -> IngestHandler:
+        ingest, masked = configured.settings.ingest, configured.redactor
+        return IngestHandler(
+            adapters=configured.adapters,
+            keyring=configured.keyring,
+            intake=self._intake.masking_with(masked),
+            documents=FolderDocuments(MaskedDocuments(self._store, masked), configured.folders),
             metrics=self.metrics,
-            on_invalid=self._settings.ingest.on_invalid,
-            max_event=self._settings.ingest.max_event,
+            on_invalid=ingest.on_invalid,
+            max_event=ingest.max_event,
             body_timeout=self._settings.server.body_timeout,
             budget=self._budget,
-            rates=rates_of(self._settings.limits),
+            rates=configured.rates,
         )
-        self._stack.push_async_callback(self._reception.close, self._settings.store.deadline)
+
+    def reconfigure(self, configured: Configured) -> None:
+        """Answer requests that begin from now on by *configured*; those before keep theirs.
+
+        Nothing is awaited here, and what can fail comes first.
+        """
+        handler, earlier = self._handler(configured), self.configured
+        handler.inherit(self._reception)
+        for now, before in zip(configured.adapters, earlier.adapters, strict=True):
+            if isinstance(now, Provisions):
+                now.inherit(cast(Any, before))  # the same dialect's
+        if configured.rates is not None and earlier.rates is not None:
+            configured.rates.inherit(earlier.rates)
+        settings = configured.settings
+        limits, ingest = settings.limits, settings.ingest
+        self._budget.limit(limits.inflight_bytes, limits.tenant_inflight_bytes)
+        self._assembly.bound(ingest.max_waiting_events, ingest.max_waiting_bytes)
+        self._retention.follow(policy_of(settings.retention))
+        if self._capacity is not None:
+            self._capacity.limit(limits.connections, limits.connections_per_address)
+        if self._tls is not None and configured.tls is not None:
+            self._tls.use(configured.tls)
+        self._reception, self.configured = handler, configured
+        if self._server is not None:
+            self._server.respond = handler.handle
+        self.metrics.configured(configured.fingerprint)
+
+    def needs_restart(self, wanted: Settings) -> list[str]:
+        """The options that *wanted* has otherwise and that only a start reads."""
+        return needs_restart(self._settings, wanted)
 
     async def _take_commands(self) -> None:
         store, path = self._store, control_path(self._settings)
@@ -183,14 +216,6 @@ class Gateway:
     async def _status(self, _: Mapping[str, object], __: Progress) -> object:
         return {"store_unavailable": await self.probe()}
 
-    def _folders(self) -> dict[tuple[str, str], Path]:
-        return {
-            (adapter.dialect, prefix): Path(folder)
-            for adapter in self._adapters
-            if isinstance(adapter, HasFolders)
-            for prefix, folder in adapter.folders().items()
-        }
-
     async def _listen(self) -> None:
         server = self._settings.server
         self._ops = web.AppRunner(
@@ -201,7 +226,7 @@ class Gateway:
         self.ops_address = await listen_on(self._ops, self._settings.ops.listen)
         limits = self._settings.limits
         self._capacity = capacity = Capacity(limits.connections, limits.connections_per_address)
-        answering = PublicServer(
+        self._server = answering = PublicServer(
             self._reception.handle,
             write_timeout=server.write_timeout,
             on_malformed=self._malformed,
@@ -214,8 +239,9 @@ class Gateway:
         watch("connections", "Connections of clients.", lambda: capacity.open)
         public = PublicListener(answering)
         self._stack.push_async_callback(self._close_public, public)
-        tls = context_of(server.certificate, server.key) if server.certificate else None
-        await public.open(server.listen, tls)
+        if self.configured.tls is not None:
+            self._tls = Renewable(self.configured.tls)
+        await public.open(server.listen, self._tls.context if self._tls else None)
         self.address = public.address
 
     def _malformed(self) -> None:
@@ -274,34 +300,3 @@ def make_app(settings: Settings, adapters: AdapterClasses = ADAPTERS) -> web.App
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def serve(settings: Settings, adapters: AdapterClasses = ADAPTERS) -> None:
-    """Run a gateway until SIGTERM or SIGINT, then stop it in order.
-
-    Raises:
-        StoreError, OSError: as `Gateway.start`.
-    """
-    gateway = Gateway(settings, adapters)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(LoopErrors())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await gateway.start()
-    # What was made so far stays; looking through it for garbage costs each request its share.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-    log.info(
-        "gateway_started",
-        address=":".join(map(str, gateway.address)),
-        ops=":".join(map(str, gateway.ops_address)),
-        store=settings.store.url,
-    )
-    notify("READY=1")
-    await stop.wait()
-    log.info("gateway_stopping")
-    notify("STOPPING=1")
-    await gateway.stop()
-    log.info("gateway_stopped")

@@ -55,6 +55,12 @@ class Retention:
         if self.needed:
             self._task = asyncio.create_task(self._run(), name="retention")
 
+    def follow(self, policy: RetentionPolicy) -> None:
+        """Delete by *policy* from the next step on."""
+        self._policy = policy
+        if self._task is None:
+            self.start()
+
     async def close(self) -> None:
         """Stop; the next start goes on."""
         if self._task is not None:

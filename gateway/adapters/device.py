@@ -6,7 +6,7 @@ request, server); the status says what happened.
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import msgspec
 
@@ -93,8 +93,9 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
         self._options = options
         self._events = Events(options)
         self._tenants = {tenant.tenant: tenant for tenant in options.tenants}
-        self._devices = {name: set(tenant.devices) for name, tenant in self._tenants.items()}
-        self._created = dict.fromkeys(self._tenants, 0)
+        self._devices = {name: frozenset(tenant.devices) for name, tenant in self._tenants.items()}
+        # By tenant, those of earlier configurations included.
+        self._created: dict[str, set[str]] = {}
 
     @property
     def endpoints(self) -> Sequence[Ingest[Admitted]]:
@@ -135,14 +136,15 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
         tenant = self._tenants[name]
         wanted = self._canonical(tenant, head.params["device"])
         allowed = credential.devices is None or wanted in credential.devices
-        if wanted in self._devices[name]:
+        created = self._created.get(name, ())
+        if wanted in self._devices[name] or wanted in created:
             if not allowed:
                 raise Refusal(Reason.DEVICE_FORBIDDEN)
             return Admitted(name, wanted, new=False)
         if not allowed and self._options.hide_foreign_tenants:
             raise Refusal(Reason.DEVICE_FORBIDDEN)
         creatable = tenant.provisioning == "open" and allowed and bool(wanted)
-        if not creatable or self._created[name] >= tenant.max_devices:
+        if not creatable or len(created) >= tenant.max_devices:
             raise Refusal(Reason.DEVICE_UNKNOWN)
         return Admitted(name, wanted, new=True)
 
@@ -161,9 +163,11 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
         """Know the devices that requests created."""
         for tenant, name in created:
             device_id = name.removeprefix(self.created_prefix)
-            if device_id not in self._devices.setdefault(tenant, set()):
-                self._devices[tenant].add(device_id)
-                self._created[tenant] = self._created.get(tenant, 0) + 1
+            if device_id not in self._devices.get(tenant, ()):
+                self._created.setdefault(tenant, set()).add(device_id)
+
+    def inherit(self, earlier: Self) -> None:
+        self._created = earlier._created
 
     def on_invalid(self, default: str) -> str:
         """A request is one event: there is nothing to accept where it is invalid."""

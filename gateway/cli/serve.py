@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import structlog
 
-from gateway import app
+from gateway import service
 from gateway.cli.console import UNAVAILABLE, config_option, fail, read_settings
 from gateway.config import find_doubts, report
 from gateway.errors import StoreError
@@ -20,14 +20,14 @@ log = structlog.get_logger()
 @click.command()
 @config_option
 def serve(path: Path) -> None:
-    """Run the gateway until SIGTERM or SIGINT."""
+    """Run the gateway until SIGTERM or SIGINT. SIGHUP lets it read its configuration again."""
     settings = read_settings(path, to_serve=True)
     configure(settings.log.level)
     for line in report(path, find_doubts(settings)):
         log.warning("config_doubtful", problem=line)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(app.serve(settings))
+            runner.run(service.serve(settings, path))
     except (StoreError, OSError) as error:
         fail(str(error), UNAVAILABLE)
 

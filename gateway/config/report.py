@@ -9,12 +9,13 @@ from gateway.config.positions import find, positions
 from schemas import Problem
 
 
-def report(path: Path, problems: Sequence[Problem]) -> list[str]:
-    """A line for each of *problems* of the file *path*: ``file:line:column: option: message``.
+def report(file: str | Path, problems: Sequence[Problem]) -> list[str]:
+    """A line for each of *problems* of *file*: ``file:line:column: option: message``.
 
     They are in the order of the file. A message may quote a value, and the value may be a
     secret that is kept elsewhere: it is shown as the reference that stands for it.
     """
+    path = Path(file)
     try:
         text = path.read_text(encoding="utf-8")
         hidden = references(tomllib.loads(text))

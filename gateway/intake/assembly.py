@@ -40,6 +40,11 @@ class Assembly:
     to_spool: GroupCommitter
     availability: Availability
 
+    def bound(self, max_events: int, max_bytes: int) -> None:
+        """Let so many events and bytes wait for each disk from now on."""
+        self.to_store.bound(max_events, max_bytes)
+        self.to_spool.bound(max_events, max_bytes)
+
     @property
     def healthy(self) -> bool:
         """Whether events reach a disk: no write hangs, or only the store's, and the spool works."""

@@ -66,8 +66,7 @@ class GroupCommitter:
         the seconds of each committed group.
         """
         self._target = target
-        self._max_events = max_events
-        self._max_bytes = max_bytes
+        self.bound(max_events, max_bytes)
         self._deadline = deadline
         self._observe = observe
         self._waiting: list[_Waiter] = []
@@ -82,6 +81,11 @@ class GroupCommitter:
         # Ids of records that an append has kept or not: it failed, or it took too long.
         self._unsettled: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
+
+    def bound(self, max_events: int, max_bytes: int) -> None:
+        """Let at most *max_events* events and *max_bytes* bytes wait from now on."""
+        self._max_events = max_events
+        self._max_bytes = max_bytes
 
     @property
     def held_events(self) -> int:

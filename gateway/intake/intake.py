@@ -4,6 +4,7 @@ The events of all dialects pass through `Intake.accept`.
 """
 
 import asyncio
+import copy
 import itertools
 import math
 import time
@@ -88,6 +89,12 @@ class Intake:
         self._availability = availability
         self._redactor = redactor
         self._store_probe = _Probe(self._probe_store, to_store.committed_within)
+
+    def masking_with(self, redactor: Redactor) -> "Intake":
+        """The same intake for requests whose secrets *redactor* masks."""
+        made = copy.copy(self)
+        made._redactor = redactor
+        return made
 
     async def accept(
         self,

@@ -20,31 +20,48 @@ _QUIET_SECONDS = 60.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
+_threshold = logging.INFO
+
+
+def set_level(level: str) -> None:
+    """Log *level* and above from now on."""
+    global _threshold  # noqa: PLW0603 - bound loggers are cached, with the level that they began with
+    _threshold = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger().setLevel(max(_threshold, logging.WARNING))
+
+
+def _drop_below_level(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
+    if _NUMBERS.get(level, logging.CRITICAL) < _threshold:
+        raise structlog.DropEvent
+    return event
+
+
+_NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
 def configure(level: str) -> None:
     """Send structlog's and the standard library's logs of *level* and above to stderr."""
-    threshold = logging.getLevelNamesMapping()[level.upper()]
     if sys.stderr.isatty():
         structlog.configure(
             processors=[
+                _drop_below_level,
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
                 structlog.dev.ConsoleRenderer(),
             ],
-            wrapper_class=structlog.make_filtering_bound_logger(threshold),
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
             cache_logger_on_first_use=True,
         )
     else:
         lines = _BatchedWriter(sys.stderr.buffer)
         structlog.configure(
-            processors=[_line],
-            wrapper_class=structlog.make_filtering_bound_logger(threshold),
+            processors=[_drop_below_level, _line],
             logger_factory=lambda *_: lines,
             cache_logger_on_first_use=True,
         )
     root = logging.getLogger()
     root.handlers = [_Forward()]
-    root.setLevel(max(threshold, logging.WARNING))
+    set_level(level)
 
 
 class RequestLog:
@@ -58,11 +75,10 @@ class RequestLog:
         configured = structlog.get_config()
         self._processors = configured["processors"]
         self._logger = configured["logger_factory"]()
-        self._enabled = structlog.get_logger().is_enabled_for
 
     def write(self, level: int, event: str, line: EventDict) -> None:
         """Write *line* about *event*, if *level* is logged. The line must not be used again."""
-        if not self._enabled(level):
+        if level < _threshold:
             return
         line["event"] = event
         made: Any = line

@@ -106,6 +106,32 @@ class Metrics:
             registry=new,
         )
 
+        self._reloads = Counter(
+            "gateway_config_reloads",
+            "Reloads of the configuration, by result.",
+            ("result",),
+            registry=new,
+        )
+        for result in ("success", "failure"):
+            self._reloads.labels(result)
+        self._configured_at = Gauge(
+            "gateway_config_last_reload_success_timestamp_seconds",
+            "When the configuration in use was read.",
+            registry=new,
+        )
+        self._config_hash = Gauge(
+            "gateway_config_hash", "48 bits of a hash of the configuration in use.", registry=new
+        )
+
+    def configured(self, fingerprint: int) -> None:
+        """A configuration with this *fingerprint* is in use from now on."""
+        self._configured_at.set_to_current_time()
+        self._config_hash.set(fingerprint)
+
+    def reloaded(self, *, success: bool) -> None:
+        """The configuration was read again; without *success* the former one stays in use."""
+        self._reloads.labels("success" if success else "failure").inc()
+
     async def watch_loop(self) -> None:
         """Observe the event loop's lag, twenty times a second, until cancelled."""
         loop = asyncio.get_running_loop()

@@ -44,6 +44,11 @@ class Budget:
         self.per_tenant = per_tenant
         self._accounts: dict[Who, _Account] = {}
 
+    def limit(self, in_all: int, per_tenant: int) -> None:
+        """Allow so many bytes from now on; what is reserved stays so."""
+        self.in_all = in_all
+        self.per_tenant = per_tenant
+
     def reserve(self, who: Who, size: int) -> "Share":
         """Reserve *size* bytes for a request of the tenant *who*.
 

@@ -33,15 +33,19 @@ class Capacity:
 
         None is no limit.
         """
+        self.limit(most, per_address)
+        self._by_address: dict[str, int] = {}
+        self.turned_away = 0
+        self._open = 0
+        self._told_at = 0.0
+
+    def limit(self, most: int | None, per_address: int | None) -> None:
+        """Allow so many from now on, as at the start; nobody is disconnected."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         # -1 stands for no limit.
         files = max(limit // 2, limit - RESERVED) if limit > 0 else 1 << 30
         self.most = files if most is None else min(most, files)
         self._per_address = per_address
-        self._by_address: dict[str, int] = {}
-        self.turned_away = 0
-        self._open = 0
-        self._told_at = 0.0
 
     @property
     def full(self) -> bool:
@@ -63,10 +67,9 @@ class Capacity:
 
     def enter(self, address: str) -> bool:
         """Count a connection from *address*; False, and not counted, where it has too many."""
-        if self._per_address is None:
-            return True
         held = self._by_address.get(address, 0)
-        if held >= self._per_address:
+        # Without a limit they are counted too: a reload may set one.
+        if self._per_address is not None and held >= self._per_address:
             self._tell(self._per_address, address)
             return False
         self._by_address[address] = held + 1

@@ -80,6 +80,12 @@ class IngestHandler:
             if isinstance(one, Provisions)
         }
 
+    def inherit(self, earlier: "IngestHandler") -> None:
+        """Go on recording what requests create where *earlier*, which this replaces, began."""
+        for dialect, provisioning in self._provisioning.items():
+            provisioning.inherit(earlier._provisioning[dialect])
+        self.closing = earlier.closing
+
     async def close(self, timeout: float) -> None:
         """Wait until what requests have created is recorded, at most *timeout* seconds."""
         async with asyncio.TaskGroup() as group:

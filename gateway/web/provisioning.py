@@ -22,6 +22,10 @@ class Provisioning(Generic[TenantT]):
         self._documents = documents
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def inherit(self, earlier: "Provisioning[TenantT]") -> None:
+        """Wait in `close` for what *earlier*, which this replaces, records still."""
+        self._tasks = earlier._tasks
+
     async def record(self, inbound: Inbound[TenantT], receipt: Receipt) -> None:
         """Record what a request has created; *receipt* proves that its event is durable."""
         name = self._adapter.created_document(inbound)

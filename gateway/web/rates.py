@@ -43,6 +43,10 @@ class Rates:
         self._paid_at: dict[tuple[Who, str, Measure], float] = {}
         self._sweep_at = _SWEEP
 
+    def inherit(self, earlier: "Rates") -> None:
+        """Go on from what was taken of *earlier*, whose limits were others."""
+        self._paid_at = earlier._paid_at
+
     def admit(self, who: Who, device: str) -> None:
         """Let a request in, which may be a device's; *device* is empty if it is not.
 

@@ -26,5 +26,25 @@ def context_of(certificate: str, key: str | None) -> ssl.SSLContext:
     return context
 
 
+class Renewable:
+    """What serves TLS, with a certificate that can be replaced while clients connect.
+
+    Attributes:
+        context: for the listener.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = self._current = context
+        context.sni_callback = self._choose
+
+    def use(self, context: ssl.SSLContext) -> None:
+        """Serve clients that connect from now on with the certificate of *context*."""
+        self._current = context
+
+    def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        """Called in each handshake, even if the client names no host."""
+        connection.context = self._current
+
+
 def _no_password() -> str:
     raise ValueError("The key has a password. Give a key without one.")

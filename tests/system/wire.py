@@ -53,9 +53,14 @@ class Request:
 
 
 class Client:
-    """One client with one connection, opened when needed and kept as long as the server does."""
+    """One client with one connection, opened when needed and kept as long as the server does.
+
+    Attributes:
+        connections: how many were opened so far, one after the other.
+    """
 
     def __init__(self, url: str) -> None:
+        self.connections = 0
         parts = urlsplit(url)
         self._address = (parts.hostname, parts.port)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -65,6 +70,7 @@ class Client:
         try:
             if self._streams is None:
                 self._streams = await asyncio.open_connection(*self._address)
+                self.connections += 1
             reader, writer = self._streams
             writer.write(request.written())
             answer = await self.answer(reader)
