@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.ops.notify import notify, watchdog_interval
+from tests.conftest import PROCESS_CONFIG
 from tests.forking import start
 from tests.records import locked
 
@@ -26,7 +27,7 @@ def systemd(tmp_path: Path):
 @pytest.fixture
 def service(tmp_path: Path, systemd: socket.socket):
     config = tmp_path / "config.toml"
-    config.write_text('[server]\nlisten = "127.0.0.1:0"\n[ops]\nlisten = "127.0.0.1:0"\n')
+    config.write_text(PROCESS_CONFIG)
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
     with (tmp_path / "log").open("wb") as log:
         process = start(
