@@ -129,7 +129,9 @@ def test_clients_that_reset_while_they_are_answered_leave_nothing_in_the_log(pro
     assert 0 == process.stop()
     log = process.log.read_text()
     assert "exception" not in log
-    assert {"info"} == {json.loads(line)["level"] for line in log.splitlines()}
+    lines = [json.loads(line) for line in log.splitlines()]
+    # Of what is not about clients, the credentials of the tests deserve a warning.
+    assert {"info"} == {line["level"] for line in lines if line["event"] != "config_doubtful"}
 
 
 async def test_each_answer_has_the_time_at_which_it_was_given(gateway):
