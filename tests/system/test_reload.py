@@ -235,6 +235,7 @@ async def test_a_request_that_has_begun_ends_as_it_began(reloading):
     writer.write(parts[-20:])
     assert b"HTTP/1.1 202" in await reader.readline()
     writer.close()
+    await writer.wait_closed()
     assert 413 == await status(reloading, events(OTHER, "late"))
 
 
@@ -268,6 +269,7 @@ async def test_a_certificate_is_renewed_while_old_connections_go_on(process):
     _, last = await asyncio.open_connection(host, int(port), ssl=second)
     for one in (writer, other, last):
         one.close()
+        await one.wait_closed()
 
 
 def resident(process: Process) -> int:
