@@ -92,6 +92,9 @@ class KeyIndex:
                 self._cold.append(self.place(run))
         self.sealed_to = self._last_seq
         self._read_newest(db)
+        if previous is not None:
+            for piece in [*previous._full, previous._recent]:
+                self.remember(piece.remembered)
 
     def _read_newest(self, db: sqlite3.Connection) -> None:
         """Read the keys that are in no run. Full pieces become runs here, not during traffic."""
@@ -156,6 +159,7 @@ class KeyIndex:
     def remember(self, identities: Sequence[bytes]) -> None:
         """Hold *identities* too, of records that have no key."""
         self._recent.add(identities)
+        self._recent.remembered += identities
 
     def write(self, db: sqlite3.Connection, count: int) -> None:
         """Make room for *count* new keys, and write the slices that are due."""

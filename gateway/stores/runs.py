@@ -33,6 +33,8 @@ class Piece:
         self.buckets: list[set[bytes]] = [set() for _ in range(BUCKETS)]
         self.count = 0
         self.last_seq = 0
+        # Those of them that cannot be read from the events again.
+        self.remembered: list[bytes] = []
 
     def held(self, keys: Iterable[bytes]) -> set[bytes]:
         """Those of *keys* that are in it."""
