@@ -221,6 +221,7 @@ class Intake:
         return set()
 
     async def _keep(self, records: Sequence[EventRecord], queue: bool) -> Sequence[Outcome]:
+        spooling = True
         if queue and not self._availability.unavailable:
             try:
                 return await self._to_spool.append(records)
@@ -229,11 +230,15 @@ class Intake:
                 log.warning("spool_failed", events=len(records), error=str(error))
                 # It may have kept them all the same, and drain them later.
                 records = [record.with_key() for record in records]
+                spooling = False
         if not self._availability.unavailable:
             try:
                 return await self._to_store.append(records)
             except StoreError as error:
                 self._availability.failed(error)
+                if not spooling:
+                    # It has waited for the spool before: too long to wait for that again.
+                    raise _neither() from error
         return await self._to_spool_or_refuse(records)
 
     async def _to_spool_or_refuse(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
@@ -245,9 +250,7 @@ class Intake:
             return await self._to_spool.append(records)
         except StoreError as error:
             log.error("spool_failed", events=len(records), error=str(error))
-            raise Refusal(
-                Reason.UNAVAILABLE, "Neither the store nor the spool can be written."
-            ) from None
+            raise _neither() from None
 
 
 async def in_turns(work: Callable[[ItemT], DoneT], items: Sequence[ItemT]) -> list[DoneT]:
@@ -260,6 +263,10 @@ async def in_turns(work: Callable[[ItemT], DoneT], items: Sequence[ItemT]) -> li
             await asyncio.sleep(0)
             until = time.perf_counter() + _TURN
     return done
+
+
+def _neither() -> Refusal:
+    return Refusal(Reason.UNAVAILABLE, "Neither the store nor the spool can be written.")
 
 
 def _invalid(rejected: Sequence[Rejected]) -> Refusal:

@@ -266,6 +266,21 @@ async def test_the_spool_accepts_events_while_the_store_cannot_be_read(desk):
     assert [DUPLICATE, QUEUED] == await desk.outcomes(make_record("b"), make_record("c"))
 
 
+async def test_who_has_waited_for_both_does_not_wait_for_the_spool_again(desk, monkeypatch):
+    asked = []
+
+    async def fails(records: list[EventRecord]) -> None:
+        asked.append(len(records))
+        raise StoreError("the disk refuses")
+
+    monkeypatch.setattr(desk.spool, "append", fails)
+    with locked(desk.store_path):
+        refusal = await desk.refused(make_record("a"), queue=True)
+
+    assert Reason.UNAVAILABLE is refusal.reason
+    assert [1] == asked
+
+
 async def test_without_store_and_spool_every_request_gets_503(desk):
     with locked(desk.store_path), locked(desk.spool_path):
         for how in ({}, {"queue": True}, {"rejected": (bad(),)}):
