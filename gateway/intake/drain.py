@@ -56,7 +56,8 @@ class Drain:
             await self._spool.filled.wait()
             await self._availability.wait()
             try:
-                await self._move()
+                async with self._spool.moving:
+                    await self._move()
             except Exception as error:
                 if not isinstance(error, StoreError):
                     log.exception("spool_drain_failed", depth=self._spool.depth)

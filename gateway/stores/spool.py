@@ -50,6 +50,8 @@ class Spool:
         self._identities: set[bytes] = set()
         self.depth = 0
         self.filled = asyncio.Event()
+        # Held from `peek` to `drop`: what is erased meanwhile would come back with the piece.
+        self.moving = asyncio.Lock()
 
     @property
     def identities(self) -> Collection[bytes]:
@@ -133,11 +135,12 @@ class Spool:
             db.executemany("DELETE FROM spooled WHERE seq = ?", gone)
             return len(gone)
 
-        erased = await self._database.write(work)
-        # What has drained was deleted too: the file is written anew, without what is unused.
-        await self._database.run(lambda db: db.execute("VACUUM"))
-        await self._database.empty_wal()
-        await self.reconcile(())
+        async with self.moving:
+            erased = await self._database.write(work)
+            # What has drained was deleted too: the file is written anew, without what is unused.
+            await self._database.run(lambda db: db.execute("VACUUM"))
+            await self._database.empty_wal()
+            await self.reconcile(())
         return erased
 
     async def probe(self) -> None:
