@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.erasure import erase
 from gateway.record import Outcome, key_of
+from gateway.store import Selection
 from gateway.stores import open_store
 from gateway.stores.spool import open_spool
 from tests.intake.draining import drained, draining
@@ -30,6 +32,27 @@ async def store(tmp_path: Path):
 def rows(path: Path) -> int:
     with closed(sqlite3.connect(path)) as connection:
         return connection.execute("SELECT count(*) FROM spooled").fetchone()[0]
+
+
+async def test_what_moves_to_the_store_is_erased_there(path, store, monkeypatch):
+    append, given = store.append, asyncio.Event()
+
+    async def slow(records):
+        given.set()
+        await asyncio.sleep(0.3)
+        return await append(records)
+
+    monkeypatch.setattr(store, "append", slow)
+    async with closing(await open_spool(path, 10)) as spool:
+        await spool.append([make_record("a", subject="Ada"), make_record("b")])
+        async with draining(spool, store):
+            await given.wait()
+
+            told = await erase(store, spool, Selection(subject="Ada"), lambda *_: None, settled=0)
+
+            assert (1, 0) == (told.stored, told.spooled)
+            await eventually(lambda: not spool.depth)
+        assert ["user-1"] == [one.subject for one in await stored(store)]
 
 
 async def test_spooled_records_reach_the_store_in_order(path, store):
