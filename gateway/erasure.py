@@ -18,10 +18,13 @@ _NOTED = "-backups"
 
 
 class Erased(msgspec.Struct, frozen=True):
-    """How many events went from where. `left` names files that may still have them, and why."""
+    """How many events went from where, and documents. `left` names files that may still have
+    them, and why.
+    """
 
     stored: int
     spooled: int
+    documents: int
     left: list[str]
 
 
@@ -57,7 +60,7 @@ async def erase(
             raise
         message = f"{error} From the spool {spooled:,} events were erased."
         raise StoreError(message) from error
-    return Erased(pruned.events, spooled, pruned.left)
+    return Erased(pruned.events, spooled, pruned.documents, pruned.left)
 
 
 def note_backup(stores: Sequence[Path], folder: Path) -> None:

@@ -148,6 +148,7 @@ class Pruned(msgspec.Struct, frozen=True):
     """What was erased. `left` names files that may still have it, each with the reason."""
 
     events: int
+    documents: int = 0
     left: list[str] = []
 
 
@@ -271,7 +272,9 @@ class Store(Appender, Documents, Reader, Protocol):
         """Erase what *wanted* selects and was received until now: no byte remains in the files.
 
         Of a quarantined record, which has no subject, it counts whether its text mentions
-        the subject. Appends go on meanwhile. Keys stay as after `expire`.
+        the subject. Documents, counts and names of a tenant that is named go too, once it has
+        no events left, and of a subject its document. Appends go on meanwhile. Keys stay as
+        after `expire`.
 
         Raises StoreError: it is not complete, and has to be done again; or no such tenant,
         dialect or kind is stored, or nothing so old, and it says what there is.

@@ -51,4 +51,5 @@ def prune(path: Path, **wanted: Any) -> None:  # Any: the options above, by name
         done = command_writer(settings, "prune", given, alone)
         done["left"] += noted_backups(files_of(settings.store.url))
     left = "".join(f"\nNot erased: {one}." for one in done["left"])
-    show(done, f"Erased {done['stored']:,} stored and {done['spooled']:,} spooled events.{left}")
+    events = f"{done['stored']:,} stored and {done['spooled']:,} spooled events"
+    show(done, f"Erased {events}, and {done['documents']:,} documents.{left}")

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.care import Progress
-from gateway.errors import StoreError
 from gateway.record import Kind, clock
 from gateway.store import Selection
+from gateway.stores.chosen import check_time, streams_of, value_of
 from gateway.stores.database import Database
+from gateway.stores.forgetting import Remains
 from gateway.stores.mentions import mentions
 from gateway.stores.statements import in_transaction
-from schemas.times import rfc3339
 
 _SCANNED = 4000
 """Rows that are looked at in one step."""
@@ -96,7 +96,6 @@ _RECORD = """
 INSERT INTO prune (cause, began, events, last_seq, dialect, tenant, kind, subject_digest, before)
 VALUES ('request', ?, 0, 0, ?, ?, ?, ?, ?)
 """
-_STREAMS = "SELECT id, dialect, tenant, kind FROM stream"
 
 
 class Found(NamedTuple):
@@ -116,9 +115,9 @@ class Eraser:
             StoreError: the store has no such tenant, dialect or kind, or nothing so old.
         """
         db.create_function("mentions", 2, mentions, deterministic=True)
-        streams = _streams(db, wanted)
+        streams = streams_of(db, wanted)
         until = now if wanted.until is None else min(wanted.until, now)
-        _check_time(db, until)
+        check_time(db, until)
         self.events = 0
         self._wanted: dict[str, Any] = {
             "until": until,
@@ -126,13 +125,14 @@ class Eraser:
             "streams": json.dumps([number for number, _ in streams]),
             "rejected": json.dumps([one for one, kind in streams if kind == Kind.REJECTED]),
         }
+        self._remains = Remains(wanted, until)
         self._after = 0
-        self.end = _value(db, "SELECT coalesce(max(seq), 0) FROM event")
+        self.end = value_of(db, "SELECT coalesce(max(seq), 0) FROM event")
         db.execute("CREATE TEMP TABLE IF NOT EXISTS around AS SELECT * FROM event WHERE 0")
         digest = wanted.subject and hashlib.sha256(wanted.subject.encode()).hexdigest()
         names = wanted.dialect, wanted.tenant, wanted.kind, digest
         in_transaction(db, lambda: db.execute(_RECORD, (now, *names, until)))
-        self._record = _value(db, "SELECT last_insert_rowid()")
+        self._record = value_of(db, "SELECT last_insert_rowid()")
 
     @property
     def seen(self) -> int:
@@ -148,6 +148,8 @@ class Eraser:
         values = {**self._wanted, "after": self._after}
         [(first, last)] = db.execute(_FIRST, values).fetchall()
         if first is None:
+            if last is not None:
+                self._remains.note(db, self._after, last)
             self._after = last or self._after
             return Found([], last is not None)
         rows = db.execute(_SIZES.format(">=", "ASC"), (first, _ROWS)).fetchall()
@@ -174,12 +176,20 @@ class Eraser:
         with _thorough(db):
             departed = in_transaction(db, lambda: _rewrite(db, limits))
         self.events += len(gone)
+        self._remains.note(db, self._after, last)
         self._after = last
         return Found(departed, True)
 
+    def forget(self, db: sqlite3.Connection) -> int:
+        """Erase what else is only of those who have no events left; return how many documents."""
+        # What was stored since the last step.
+        self._remains.note(db, self._after, 1 << 62)
+        with _thorough(db):
+            return self._remains.forget(db)
+
     def overwrite(self, db: sqlite3.Connection) -> bool:
         """Overwrite some free pages; False once there are none."""
-        free, size = (_value(db, f"PRAGMA {what}") for what in ("freelist_count", "page_size"))
+        free, size = (value_of(db, f"PRAGMA {what}") for what in ("freelist_count", "page_size"))
         if not free:
             return False
         taken = min(free, _BLANK) * (size - 4)
@@ -206,13 +216,15 @@ async def erase(
     wanted: Selection,
     marks: Callable[[], tuple[int, int]],
     departed: Callable[[Sequence[tuple[bytes, bytes | None]]], object],
+    renumbered: Callable[[], object],
     progress: Progress,
-) -> int:
-    """Erase what *wanted* selects, and return how many events that were.
+) -> tuple[int, int]:
+    """Erase what *wanted* selects; return how many events and documents that were.
 
     *marks* is called before each step, and says up to which sequence keys are in runs, and
     after which one the last append began. *departed* is told the ids and keys of events of
-    the last append.
+    the last append. *renumbered* is called when numbers of streams, senders and series may
+    mean something else from now on.
 
     Raises:
         StoreError: it is not complete.
@@ -227,11 +239,19 @@ async def erase(
     while await database.relax(step):
         progress("events", min(eraser.seen, eraser.end), eraser.end)
         await asyncio.sleep(_BREATH)
+
+    def forget(db: sqlite3.Connection) -> int:
+        try:
+            return eraser.forget(db)
+        finally:
+            renumbered()
+
+    documents = await database.relax(forget)
     await _all(database, eraser.overwrite)
     await _all(database, eraser.release)
     await database.run(lambda db: eraser.finish(db, clock()))
     await database.empty_wal()
-    return eraser.events
+    return eraser.events, documents
 
 
 async def _all(database: Database, step: Callable[[sqlite3.Connection], bool]) -> None:
@@ -241,13 +261,16 @@ async def _all(database: Database, step: Callable[[sqlite3.Connection], bool]) -
         await asyncio.sleep(_BREATH)
 
 
-def copies(path: Path) -> list[str]:
-    """Former stores beside the one at *path*, which nobody writes any more."""
+def left_over(path: Path, wanted: Selection) -> list[str]:
+    """What may still have what was erased from the store at *path*, or names its owner."""
     found = {
         "a rotated store": path.parent.glob(f"{path.stem}-*{path.suffix}"),
         "replaced by a restore": path.parent.glob("replaced-*"),
     }
-    return sorted(f"{one}: {what}" for what, some in found.items() for one in some)
+    left = sorted(f"{one}: {what}" for what, some in found.items() for one in some)
+    if wanted.tenant is not None:
+        left.append(f"{path}: the record of this command names the tenant")
+    return left
 
 
 @contextmanager
@@ -280,43 +303,3 @@ def _reach(rows: Sequence[tuple[int, int]], size: int, span: int) -> int:
         if total >= size and (abs(seq - rows[0][0]) >= span or total >= _MOST_AROUND):
             break
     return reached
-
-
-def _streams(db: sqlite3.Connection, wanted: Selection) -> list[tuple[int, str]]:
-    rows = db.execute(_STREAMS).fetchall()
-    for at, what in enumerate(("dialect", "tenant", "kind"), start=1):
-        name, known = getattr(wanted, what), sorted({row[at] for row in rows})
-        if name is not None and name not in known:
-            there = ", ".join(known) or "none"
-            raise StoreError(f"The store has no events of the {what} '{name}'. There are: {there}.")
-    found = [
-        (number, kind)
-        for number, dialect, tenant, kind in rows
-        if wanted.dialect in (None, dialect)
-        and wanted.tenant in (None, tenant)
-        and wanted.kind in (None, kind)
-    ]
-    if not found:
-        there = "; ".join(sorted(" / ".join(row[1:]) for row in rows)) or "none"
-        raise StoreError(
-            f"No events are of all these. There are (dialect / tenant / kind): {there}."
-        )
-    return found
-
-
-def _check_time(db: sqlite3.Connection, until: int) -> None:
-    sql = "SELECT received_at FROM event ORDER BY seq LIMIT 1"
-    rows = db.execute(sql).fetchall()
-    if (
-        rows
-        and rows[0][0] >= until
-        and not _value(db, f"SELECT EXISTS (SELECT 1 FROM event WHERE received_at < {until:d})")
-    ):
-        raise StoreError(
-            f"Nothing was received before {rfc3339(until)}; the oldest event is of "
-            f"{rfc3339(rows[0][0])}."
-        )
-
-
-def _value(db: sqlite3.Connection, sql: str) -> int:
-    return int(db.execute(sql).fetchall()[0][0])

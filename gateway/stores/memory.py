@@ -148,7 +148,31 @@ class MemoryStore:
         gone = [seq for seq, one in self._events.items() if prunable(one, wanted, clock())]
         for sequence in gone:
             self._delete(sequence)
-        return Pruned(len(gone))
+        return Pruned(len(gone), self._forget(wanted))
+
+    def _forget(self, wanted: Selection) -> int:
+        """Delete documents and counts of whoever has no events left."""
+        left = {(one.dialect, one.tenant) for one in self._events.values()}
+        subjects = {one.subject for one in self._events.values()}
+        before = clock() if wanted.until is None else min(wanted.until, clock())
+
+        def goes(dialect: str, tenant: str, name: str) -> bool:
+            if wanted.kind is not None or not (
+                wanted.dialect in (None, dialect) and wanted.tenant in (None, tenant)
+            ):
+                return False
+            if wanted.subject is None:
+                return wanted.tenant is not None and (dialect, tenant) not in left
+            return wanted.subject not in subjects and name.partition("/")[2] == wanted.subject
+
+        gone = [one for one, held in self._documents.items() if held.modified < before]
+        gone = [one for one in gone if goes(*one)]
+        for one in gone:
+            del self._documents[one]
+        for count in list(self._counts):
+            if goes(count[1], count[2], "") and count[0] < before:
+                del self._counts[count]
+        return len(gone)
 
     def _delete(self, sequence: int) -> None:
         record = self._events.pop(sequence)

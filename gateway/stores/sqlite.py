@@ -225,19 +225,24 @@ class SqliteStore(Readings):
     async def prune(self, wanted: Selection, progress: Progress) -> Pruned:
         if self._erasing:
             raise StoreError("Another gateway prune is at work.")
-        from gateway.stores.erasing import copies, erase  # noqa: PLC0415 - loaded when needed
+        from gateway.stores.erasing import erase, left_over  # noqa: PLC0415 - loaded when needed
 
         def marks() -> tuple[int, int]:
             self._check_alone()
             self._catch_up()
             return self._keys.sealed_to, self._attempted_from
 
+        def renumbered() -> None:
+            self._streams, self._senders, self._expiry = Streams(), Senders(), None
+            self._tallies.forget_numbers()
+
+        departed, path = self._departed.extend, self._database.claim.path
         self._erasing = True
         try:
-            events = await erase(self._database, wanted, marks, self._departed.extend, progress)
+            done = await erase(self._database, wanted, marks, departed, renumbered, progress)
         finally:
             self._erasing = False
-        return Pruned(events, copies(self._database.claim.path))
+        return Pruned(*done, left_over(path, wanted))
 
     async def rotate(self, progress: Progress) -> Rotated:
         """As `gateway.store.Rotates.rotate`."""

@@ -47,6 +47,10 @@ class Tallies:
         self._numbers: dict[Names, int] = {}
         self.repeats = Repeats()
 
+    def forget_numbers(self) -> None:
+        """Look the numbers of series up again."""
+        self._numbers = {}
+
     def write(self, db: sqlite3.Connection, counts: Sequence[Count]) -> None:
         """Add *counts* and what `repeats` has, in one transaction. Raises StoreError."""
         repeats = self.repeats.take()

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.errors import StoreError
 from gateway.record import Outcome
-from gateway.store import Pruned, RetentionRule, Selection
+from gateway.store import Count, CountSelection, Pruned, RetentionRule, Selection
 from gateway.stores.spool import open_spool
 from gateway.stores.sqlite import open_store
 from tests.care.conftest import traffic
@@ -99,7 +99,7 @@ async def test_only_what_is_selected_goes_and_its_sequences_are_not_given_again(
         )
         wanted = Selection(dialect="moesif", tenant="acme", kind="api_call", until=NOW + 5)
 
-        assert Pruned(1) == await store.prune(wanted, ignored)
+        assert 1 == (await store.prune(wanted, ignored)).events
 
         assert [1, 2, 3] == await sequences(store)
         outcomes = await store.append([make_record("4"), make_record("5")])
@@ -164,6 +164,104 @@ def test_the_command_erases_from_all_files_and_names_what_it_cannot_erase(site):
     assert "/copies/2" in backup
     assert {Path(rotated.partition(":")[0]).name} == found_in(site.folder).keys()
     assert 1 == len(site.exported())
+
+
+OWNER = "tenant-q7x"
+
+
+async def fill_two_tenants(site) -> None:
+    """Two tenants, of which one alone has a client, documents and counts of its own."""
+    async with closing(await open_store(f"sqlite:///{site.events}", 20)) as store:
+        for number in range(40):
+            own = {"tenant": OWNER, "sender": f"4f2a9c01 client-{OWNER}/1.{number}"}
+            await store.append(
+                [
+                    of_others(number, 100),
+                    of_others(100 + number, 100, **own),
+                    make_rejected(f"{number}", data=f'"{OWNER}"', tenant=OWNER),
+                ]
+            )
+            name, body = f"device/D{number}", f'"{OWNER}"'
+            await store.put("moesif", OWNER, name, body, NOW)
+            await store.put("moesif", "acme", name, '"other"', NOW)
+            counts = [
+                Count(NOW + number * 60_000_000, "moesif", tenant, "api_call", outcome, 1)
+                for tenant in ("acme", OWNER)
+                for outcome in ("stored", "queued")
+            ]
+            await store.add_counts(counts)
+    await site.queue(of_others(300, 100, tenant=OWNER))
+
+
+async def test_nothing_of_a_tenant_remains_but_the_record_of_the_command(site):
+    await fill_two_tenants(site)
+    assert found_in(site.folder, OWNER)["events.db"] > 100
+
+    [told] = site.run("prune", "--before", "2100-01-01", "--tenant", OWNER)
+
+    # The quarantine holds 20 records.
+    assert (60, 1, 40) == (told["stored"], told["spooled"], told["documents"])
+    assert [f"{site.events}: the record of this command names the tenant"] == told["left"]
+    assert {"events.db": 1} == found_in(site.folder, OWNER)
+    site.run("verify")
+    async with closing(await open_store(f"sqlite:///{site.events}", 20)) as store:
+        assert {"acme"} == {one.tenant for one in await store.counts(CountSelection())}
+        assert 40 == len(await store.names("moesif", "device/"))
+        # Numbers of names that are gone are given again.
+        await store.append([make_record("new", tenant="newcomer", sender="4f2a9c01 new/1.0")])
+        [new] = await stored(store, tenant="newcomer")
+        assert "4f2a9c01 new/1.0" == new.sender
+        assert 41 == len(await stored(store))
+
+
+async def test_who_has_events_left_keeps_documents_names_and_counts(site):
+    await fill_two_tenants(site)
+    late = of_others(500, 100, tenant=OWNER, kind="user", received_at=NOW + 10 * HOUR)
+    await site.store(late)
+
+    [told] = site.run("prune", "--before", "2023-11-15", "--tenant", OWNER)
+
+    assert (60, 0) == (told["stored"], told["documents"])
+    async with closing(await open_store(f"sqlite:///{site.events}", 20)) as store:
+        assert {"acme", OWNER} == {one.tenant for one in await store.counts(CountSelection())}
+        assert 80 == len(await store.names("moesif", "device/"))
+        assert [late.data] == [one.data for one in await stored(store, tenant=OWNER)]
+
+
+async def test_the_document_and_the_client_of_a_subject_go_with_its_last_event(site):
+    async with closing(await open_store(f"sqlite:///{site.events}", 20)) as store:
+        for number in range(30):
+            await store.append(
+                [
+                    of_others(number, 100),
+                    of_person(number, 100, sender=f"4f2a9c01 phone-of-{MARK}/1.0"),
+                ]
+            )
+            await store.put("device", "acme", f"device/{number}", "{}", NOW)
+        await store.put("device", "acme", f"device/{MARK}", "{}", NOW)
+    await site.queue()
+
+    [told] = site.run("prune", "--before", "2100-01-01", "--subject", MARK)
+
+    assert (30, 1) == (told["stored"], told["documents"])
+    assert {} == found_in(site.folder)
+    async with closing(await open_store(f"sqlite:///{site.events}", 20)) as store:
+        assert 30 == len(await store.names("device", "device/"))
+
+
+async def test_a_store_that_goes_on_after_a_prune_gives_new_names_their_own_age(tmp_path):
+    """A name may get the number of one that was erased, for which another age counted."""
+    rules = RetentionRule(tenant="short", max_age=1), RetentionRule(max_age=HOUR)
+    async with closing(await open_store(f"sqlite:///{tmp_path}/events.db", 20)) as store:
+        await store.append([make_record("1", tenant="stays", received_at=NOW)])
+        await store.append([make_record("2", tenant="short", received_at=NOW)])
+        await expire(store, keep(*rules), NOW)
+        assert 1 == (await store.prune(Selection(tenant="short"), ignored)).events
+
+        await store.append([make_record("3", tenant="long", received_at=NOW)])
+        await expire(store, keep(*rules), NOW + 60_000_000)
+
+        assert ["stays", "long"] == [one.tenant for one in await stored(store)]
 
 
 def test_a_command_with_a_wrong_name_exits_with_69(site):
