@@ -83,6 +83,10 @@ class Outcome(enum.Enum):
     __hash__ = object.__hash__
 
 
+# To look it up on the class costs more than to count with it.
+_STORED = Outcome.STORED
+
+
 class Receipt(msgspec.Struct, frozen=True):
     """Proof, given only after the commit, of what became of a request's events.
 
@@ -100,9 +104,9 @@ class Receipt(msgspec.Struct, frozen=True):
     @property
     def tally(self) -> "Sequence[tuple[Outcome, int]]":
         """Each outcome that occurs, with its count."""
-        stored = self.outcomes.count(Outcome.STORED)
+        stored = self.outcomes.count(_STORED)
         if stored == len(self.outcomes):
-            return ((Outcome.STORED, stored),) if stored else ()
+            return ((_STORED, stored),) if stored else ()
         counts = ((outcome, self.outcomes.count(outcome)) for outcome in Outcome)
         return [(outcome, count) for outcome, count in counts if count]
 
@@ -119,6 +123,7 @@ def key_of(*parts: str | bytes) -> bytes:
     return digest.digest()
 
 
+@functools.lru_cache(maxsize=1024)
 def keys_of(dialect: str, tenant: str, kind: str) -> Callable[[str], bytes]:
     """Return a function that does `key_of(dialect, tenant, kind, id)`, faster for many ids."""
     started = _hasher_for(dialect, tenant, kind)
