@@ -17,6 +17,7 @@ from gateway.config import Settings
 from gateway.configured import Configured, needs_restart
 from gateway.erasure import erase
 from gateway.errors import StoreError
+from gateway.indexing import Indexing
 from gateway.intake.assembly import SPOOL_DEADLINE, Bounds, assemble
 from gateway.intake.documents import MaskedDocuments
 from gateway.ops.control import Command, ControlServer
@@ -38,6 +39,10 @@ from gateway.web.server import PublicServer
 from gateway.web.tls import Renewable
 
 log = structlog.get_logger()
+
+
+_BUSY = 1.0
+"""Seconds after a commit for which the gateway counts as busy."""
 
 
 class Gateway:
@@ -138,6 +143,9 @@ class Gateway:
         await self._take_commands()
         retention.start()
         self._stack.push_async_callback(retention.close)
+        indexing = Indexing(store, lambda: assembly.to_store.committed_within(_BUSY))
+        indexing.start()
+        self._stack.push_async_callback(indexing.close)
 
     async def _receive(self) -> None:
         for adapter in self.configured.adapters:

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from gateway.care import Progress
+from gateway.query import Page, Search
 from gateway.record import EventRecord, Outcome
 
 MAX_SENDERS = 100
@@ -41,6 +42,8 @@ class Selection(msgspec.Struct, frozen=True):
             and (self.until is None or record.received_at < self.until)
         )
 
+
+Passed = Callable[[int, int], None]
 
 Skipped = Callable[[int, int], None]
 """Is told the first and the last sequence of what cannot be read."""
@@ -213,6 +216,12 @@ class Reader(Protocol):
     async def counts(self, wanted: CountSelection) -> Sequence[Count]:
         """The selected counts, by time, dialect, tenant, kind and outcome. Raises StoreError."""
 
+    async def search(self, wanted: Search, seconds: float, progress: Passed | None = None) -> Page:
+        """The newest records that fit, looked for during about so many *seconds*.
+
+        *progress* is told how many sequences were passed, of how many. Raises StoreError.
+        """
+
     async def sightings(self, sequences: Collection[int]) -> Mapping[int, Sighting]:
         """How often each of the records with these *sequences* was sent, where quarantined.
 
@@ -257,6 +266,12 @@ class Store(Appender, Documents, Reader, Protocol):
 
     async def probe(self) -> None:
         """Return if a write would succeed now, else raise StoreError."""
+
+    async def index(self, seconds: float) -> bool:
+        """Prepare what `Reader.search` uses, for about so many *seconds*; say if there is more.
+
+        A record is found without it, only not as soon. Raises StoreError.
+        """
 
     async def expire(self, policy: RetentionPolicy, now: int) -> Expired:
         """Delete some of what *policy* does not keep at *now* microseconds; takes milliseconds.

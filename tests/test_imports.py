@@ -83,6 +83,8 @@ asyncio.run(main())
         (
             "sqlite:///{folder}/events.db",
             {
+                "blocks",
+                "search",
                 "skipping",
                 "sqlite",
                 "bloom",

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from gateway.care import Progress
 from gateway.record import Kind, clock
 from gateway.store import Selection
+from gateway.stores.blocks import BLOCK
 from gateway.stores.chosen import check_time, streams_of, value_of
 from gateway.stores.database import Database
 from gateway.stores.forgetting import Remains
@@ -88,6 +89,8 @@ _ANEW = (
     _CLEAR,
     "INSERT INTO event SELECT * FROM temp.around",
     "DELETE FROM temp.around",
+    # Its hashes are of subjects too. They are made again, from there on.
+    f"DELETE FROM block WHERE number >= :start / {BLOCK}",
     f"DELETE FROM quarantine WHERE seq IN {_GONE}",
     "UPDATE trimmed SET seq = max(seq, :last)",
     "UPDATE prune SET events = events + :count, last_seq = :last WHERE id = :record",

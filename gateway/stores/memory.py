@@ -3,19 +3,23 @@
 It fulfils the whole contract except durability: it forgets everything at exit.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from pathlib import Path
+from uuid import UUID
 
 from msgspec.structs import replace
 
 from gateway.care import Progress, StoreCare
 from gateway.errors import StoreError
-from gateway.record import EventRecord, Kind, Outcome, clock
+from gateway.query import Page, Search
+from gateway.record import EventRecord, Kind, Outcome, clock, key_of
 from gateway.store import (
     Count,
     CountSelection,
     Expired,
+    Passed,
     Pruned,
     Reader,
     RetentionPolicy,
@@ -116,6 +120,24 @@ class MemoryStore:
                 dialect, tenant, kind, outcome = series
                 found[time // step * step, dialect, tenant, kind, outcome] += count
         return [Count(*names, count) for names, count in sorted(found.items())]
+
+    async def search(self, wanted: Search, seconds: float, progress: Passed | None = None) -> Page:
+        keys = {
+            key_of(one.dialect, one.tenant, one.kind, wanted.id or "")
+            for one in self._events.values()
+        }
+        fitting = (
+            (sequence, record)
+            for sequence, record in reversed(self._events.items())
+            if (wanted.before is None or sequence < wanted.before)
+            and _fits(record, wanted)
+            and (wanted.id in (None, str(UUID(bytes=record.id))) or record.key in keys)
+        )
+        found = list(itertools.islice(fitting, wanted.limit))
+        return Page(found, found[-1][0] if found and len(found) == wanted.limit else None)
+
+    async def index(self, seconds: float) -> bool:
+        return False
 
     async def reconcile(self, ids: Collection[bytes]) -> None:
         sent = set(ids)
@@ -219,6 +241,17 @@ class MemoryStore:
 
     async def close(self) -> None:
         return None
+
+
+def _fits(record: EventRecord, wanted: Search) -> bool:
+    return (
+        wanted.is_of(record.dialect, record.tenant, record.kind)
+        and wanted.type in (None, record.type)
+        and wanted.subject in (None, record.subject)
+        and (wanted.since is None or record.received_at >= wanted.since)
+        and (wanted.until is None or record.received_at < wanted.until)
+        and (wanted.text is None or wanted.text in record.data)
+    )
 
 
 def _counted(series: Sequence[str], wanted: CountSelection) -> bool:

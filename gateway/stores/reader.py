@@ -12,10 +12,20 @@ import aiosqlite
 from msgspec.structs import replace
 
 from gateway.errors import Damaged, StoreError
+from gateway.query import Page, Search
 from gateway.record import EventRecord
-from gateway.store import Count, CountSelection, Selection, Sighting, Skipped, StoredDocument
+from gateway.store import (
+    Count,
+    CountSelection,
+    Passed,
+    Selection,
+    Sighting,
+    Skipped,
+    StoredDocument,
+)
 from gateway.stores.database import uri_of
 from gateway.stores.schema import as_newest
+from gateway.stores.search import search
 from gateway.stores.skipping import read_past, sound
 from gateway.stores.tallies import read_statement
 
@@ -132,6 +142,10 @@ class SqliteReader:
         rows = await self._rows(_SIGHTINGS, (json.dumps(list(sequences)),))
         return {seq: Sighting(*seen) for seq, *seen in rows}
 
+    async def search(self, wanted: Search, seconds: float, progress: Passed | None = None) -> Page:
+        """As `gateway.store.Reader.search`."""
+        return await search(self._rows, wanted, seconds, progress)
+
     async def get(self, dialect: str, tenant: str, name: str) -> StoredDocument | None:
         """As `gateway.store.Documents.get`."""
         rows = await self._rows(_DOCUMENT, (dialect, tenant, name))
@@ -216,6 +230,11 @@ class Readings:
         """As `gateway.store.Reader.counts`."""
         async with self._beside() as reader:
             return await reader.counts(wanted)
+
+    async def search(self, wanted: Search, seconds: float, progress: Passed | None = None) -> Page:
+        """As `gateway.store.Reader.search`."""
+        async with self._beside() as reader:
+            return await reader.search(wanted, seconds, progress)
 
     async def sightings(self, sequences: Collection[int]) -> Mapping[int, Sighting]:
         """As `gateway.store.Reader.sightings`."""

@@ -27,13 +27,18 @@ CREATE TEMP TABLE hour_count (hour, series, count);
 CREATE TEMP TABLE day_count (day, series, count);
 """
 
+_SINCE_4 = """
+PRAGMA temp_store=MEMORY;
+CREATE TEMP TABLE block (number INTEGER PRIMARY KEY, first_received, last_received, tokens);
+"""
+
 
 def as_newest(version: int) -> str:
     """What a connection that reads a store of schema *version* runs to see it as a newest one.
 
     A sealed store, or one in a backup, is never upgraded.
     """
-    return _SINCE_2 if version < 2 else ""
+    return (_SINCE_2 if version < 2 else "") + (_SINCE_4 if version < 4 else "")
 
 
 def migrations() -> list[str]:

@@ -14,6 +14,7 @@ from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.store import Count, Expired, Pruned, RetentionPolicy, Rotated, Selection
 from gateway.stores import rejects
+from gateway.stores.blocks import keep, next_blocks
 from gateway.stores.database import ENGINE, Database, Engine, open_database
 from gateway.stores.expiry import LONGEST, Expiry
 from gateway.stores.keys import KeyIndex
@@ -74,6 +75,8 @@ class SqliteStore(Readings):
         self._departed: list[tuple[bytes, bytes | None]] = []
         self._expiry: Expiry | None = None
         self._erasing = False
+        # How often rows were erased, or the file was replaced.
+        self._rewritten = 0
         self._warming = asyncio.create_task(self._warm(), name="key-filter")
 
     async def _warm(self) -> None:
@@ -195,6 +198,22 @@ class SqliteStore(Readings):
             lambda db: db.execute("REPLACE INTO document VALUES (?, ?, ?, ?, ?)", row)
         )
 
+    async def index(self, seconds: float) -> bool:
+        if self._erasing:
+            return False
+        rewritten = self._rewritten
+        made = await self._lookup.run(lambda db: next_blocks(db, seconds))
+
+        def work(db: sqlite3.Connection) -> None:
+            self._check_alone()
+            # What was read may have been erased, or be of another file.
+            if rewritten == self._rewritten and not self._erasing:
+                in_transaction(db, lambda: keep(db, made))
+
+        if made:
+            await self._database.relax(work)
+        return bool(made)
+
     async def expire(self, policy: RetentionPolicy, now: int) -> Expired:
         alarm = asyncio.get_running_loop().call_later(LONGEST, self._interrupt_expiry)
         try:
@@ -242,6 +261,7 @@ class SqliteStore(Readings):
             done = await erase(self._database, wanted, marks, departed, renumbered, progress)
         finally:
             self._erasing = False
+            self._rewritten += 1
         return Pruned(*done, left_over(path, wanted))
 
     async def rotate(self, progress: Progress) -> Rotated:
@@ -258,6 +278,7 @@ class SqliteStore(Readings):
             self._departed += rotated
 
         def begin(db: sqlite3.Connection) -> None:
+            self._rewritten += 1
             self._keys = KeyIndex(db, self._keys)
             self._streams = Streams()
             self._senders = Senders()
