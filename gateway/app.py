@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from types import MappingProxyType
 from typing import Any, cast
 
 import msgspec
@@ -20,6 +21,7 @@ from gateway.errors import StoreError
 from gateway.indexing import Indexing
 from gateway.intake.assembly import SPOOL_DEADLINE, Bounds, assemble
 from gateway.intake.documents import MaskedDocuments
+from gateway.ops.activation import OPS, PUBLIC, Sockets
 from gateway.ops.control import Command, ControlServer
 from gateway.ops.listener import ops_app
 from gateway.ops.metrics import Metrics
@@ -48,7 +50,14 @@ _BUSY = 1.0
 class Gateway:
     """A running gateway: `start`, then `stop`. `address` and `ops_address` are (host, port)."""
 
-    def __init__(self, settings: Settings, adapters: AdapterClasses = ADAPTERS) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        adapters: AdapterClasses = ADAPTERS,
+        sockets: Sockets = MappingProxyType({}),
+    ) -> None:
+        """*sockets* are used in the place of the addresses that *settings* name."""
+        self._sockets = sockets
         # What the gateway has started with; `configured` has what requests follow now.
         self._settings = settings
         self.configured = Configured.of(settings, adapters)
@@ -231,7 +240,9 @@ class Gateway:
         )
         await self._ops.setup()
         self._stack.push_async_callback(self._ops.cleanup)
-        self.ops_address = await listen_on(self._ops, self._settings.ops.listen)
+        self.ops_address = await listen_on(
+            self._ops, self._settings.ops.listen, sockets=self._sockets.get(OPS, ())
+        )
         limits = self._settings.limits
         self._capacity = capacity = Capacity(limits.connections, limits.connections_per_address)
         self._server = answering = PublicServer(
@@ -249,7 +260,8 @@ class Gateway:
         self._stack.push_async_callback(self._close_public, public)
         if self.configured.tls is not None:
             self._tls = Renewable(self.configured.tls)
-        await public.open(server.listen, self._tls.context if self._tls else None)
+        tls = self._tls.context if self._tls else None
+        await public.open(server.listen, tls, self._sockets.get(PUBLIC, ()))
         self.address = public.address
 
     def _malformed(self) -> None:

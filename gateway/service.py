@@ -11,6 +11,7 @@ from gateway.adapters import ADAPTERS
 from gateway.app import Gateway
 from gateway.checks import AdapterClasses
 from gateway.config import Settings
+from gateway.ops.activation import inherited_sockets
 from gateway.ops.log import LoopErrors
 from gateway.ops.notify import notify
 from gateway.reload import Reloads
@@ -21,12 +22,13 @@ log = structlog.get_logger()
 async def serve(settings: Settings, file: Path, adapters: AdapterClasses = ADAPTERS) -> None:
     """Run a gateway until SIGTERM or SIGINT, then stop it in order.
 
+    It listens on the sockets that systemd passes, else on those that *settings* name.
     At SIGHUP it reads its configuration in *file* again; see `gateway.reload`.
 
     Raises:
         StoreError, OSError: as `Gateway.start`.
     """
-    gateway = Gateway(settings, adapters)
+    gateway = Gateway(settings, adapters, inherited_sockets())
     reloads = Reloads(gateway, file, adapters)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The systemd unit is valid and gives the service few rights."""
+"""The systemd units are valid and give the service few rights."""
 
 import shutil
 import subprocess
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-UNIT = Path(__file__).parent.parent / "deploy" / "gateway.service"
+DEPLOY = Path(__file__).parent.parent / "deploy"
+UNIT = DEPLOY / "gateway.service"
 THRESHOLD = 15
 """Exposure in tenths, from 0 for none to 100: network access alone costs about 10."""
 
@@ -26,11 +27,14 @@ def test_the_unit_exposes_little():
     assert 0 == done.returncode, done.stdout + done.stderr
 
 
-def test_systemd_understands_every_line_of_the_unit(tmp_path: Path):
-    # Verification wants the command to exist, and nobody has installed it here.
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/opt/gateway/bin/gateway", "/bin/true"))
+def test_systemd_understands_every_line_of_the_units(tmp_path: Path):
+    units = [*DEPLOY.glob("*.service"), *DEPLOY.glob("*.socket")]
+    assert 3 == len(units)
+    for unit in units:
+        # Verification wants the command to exist, and nobody has installed it here.
+        text = unit.read_text().replace("/opt/gateway/bin/gateway", "/bin/true")
+        (tmp_path / unit.name).write_text(text)
 
-    done = _analyze("verify", unit)
+    done = _analyze("verify", *tmp_path.iterdir())
 
     assert (0, "") == (done.returncode, done.stderr)

@@ -287,6 +287,11 @@ class PublicServer(web.Server):
         """Whether any client waits for an answer."""
         return any(cast(Connection, one).has_request_in_flight for one in self.connections)
 
+    @property
+    def has_silent_client(self) -> bool:
+        """Whether any client is connected that has sent nothing yet."""
+        return any(not cast(Connection, one).boundaries.begun for one in self.connections)
+
 
 _MALFORMED = Reply(
     400,
