@@ -20,6 +20,9 @@ MAX_DEPTH = 64
 MAX_VALUES = 20_000
 """Values that one document may have where it takes more than the fast decoder to read it."""
 
+BOM = b"\xef\xbb\xbf"
+"""What some clients write before a text in UTF-8."""
+
 TOO_MANY_VALUES = f"More than {MAX_VALUES} values, and not plainly valid."
 
 _BRACKETS = bytes.maketrans(b"{}[]", b"\x01\xff\x01\xff")
@@ -29,7 +32,6 @@ _OTHERS = bytes(set(range(256)) - set(b"{}[]"))
 _HUGE = re.compile(rb"[:,\[\s]-?(?:[0-9]{300}|[0-9]++(?:\.[0-9]++)?[eE]\+?[0-9]{2})")
 _ONE_DIGIT = bytes.maketrans(b"123456789E", b"000000000e")
 _LONG = b"0" * 300
-_BOM = b"\xef\xbb\xbf"
 
 
 class Unreadable(ValueError):
@@ -42,16 +44,21 @@ def require_utf8(body: bytes) -> bytes:
     Raises:
         Unreadable: the bytes are not UTF-8, or there are none.
     """
-    if body.startswith(_BOM):
-        body = body[len(_BOM) :]
+    if body.startswith(BOM):
+        body = body[len(BOM) :]
     if not body.isascii():
         try:
             body.decode()
         except UnicodeDecodeError as error:
-            raise Unreadable(f"Not UTF-8: byte {error.start} is invalid.") from None
+            raise not_utf8(error.start) from None
     if not body or body.isspace():
         raise Unreadable("The body is empty.")
     return body
+
+
+def not_utf8(at: int) -> Unreadable:
+    """What to say of a text whose byte *at* is not UTF-8."""
+    return Unreadable(f"Not UTF-8: byte {at} is invalid.")
 
 
 def loads(

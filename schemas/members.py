@@ -6,7 +6,7 @@ The text must be JSON: only there does a quoted name before a colon name a membe
 import re
 from collections.abc import Iterable, Sequence
 
-from schemas.arrays import outline
+from schemas.outline import outline
 
 _SPACE = rb"[ \t\n\r]*"
 _SCALAR = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^\s,\]}]+', re.DOTALL)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import contextmanager
 from functools import reduce
 from unittest.mock import patch
 
@@ -9,9 +10,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas import TooMany, Unreadable, jsontext
+from schemas import TooMany, Unreadable, cutting, jsontext
 from schemas import arrays as arrays_of
 from schemas.jsontext import MAX_DEPTH
+
+
+@contextmanager
+def parts_of(size: int, block: int):
+    """Split in parts of *size* bytes, and search in blocks of *block* bytes."""
+    with (
+        patch.multiple(arrays_of, PART=size, STREAM_PART=size),
+        patch.multiple(cutting, PART=size, BLOCK=block),
+    ):
+        yield
 
 
 def split_array(body: bytes) -> list[bytes]:
@@ -60,14 +71,14 @@ def test_splitting_an_array_gives_its_elements(text):
 @example('["a\\\\",{"b":[1,",]"]}, "\\"" ]', 1, 1)
 def test_the_elements_do_not_depend_on_the_parts(text, part, block):
     expected = split_array(text.encode())
-    with patch.multiple(arrays_of, PART=part, _BLOCK=block):
+    with parts_of(part, block):
         assert expected == [one.strip() for one in split_array(text.encode())]
 
 
 @given(st.lists(VALUES, min_size=1, max_size=6), st.sampled_from(["", ",", "[", "x"]))
 def test_whatever_follows_the_last_part_of_a_large_array_is_an_error(values, tail):
     body = json.dumps(values * 5).encode()
-    with patch.multiple(arrays_of, PART=len(body) // 3, _BLOCK=7), pytest.raises(Unreadable):
+    with parts_of(len(body) // 3, 7), pytest.raises(Unreadable):
         split_array(body[:-1] + tail.encode())
 
 
@@ -75,7 +86,7 @@ def test_whatever_follows_the_last_part_of_a_large_array_is_an_error(values, tai
 def test_a_large_batch_is_split_in_parts(last):
     events = [json.dumps({"id": f"{at}", "a": [{"n": 1}, {"n": 2}]}) for at in range(60_000)]
     body = f"[{', '.join(events)}".encode() + last
-    assert len(body) > 2 * arrays_of.PART
+    assert len(body) > 2 * cutting.PART
     parts = arrays_of.split_array(body)
     if last == b"]":
         found = list(parts)
