@@ -78,6 +78,8 @@ class Inbound(msgspec.Struct, Generic[TenantT], frozen=True):
 
     `received_at` is in microseconds since 1970 UTC; `client_address` is the peer's.
     `sender` is as in `EventRecord`; it is None where the address needs no credential.
+    Of a batch that is stored piece by piece, `body` is only the beginning, and
+    `received_at` is the time of the piece.
     """
 
     head: Head
@@ -119,7 +121,9 @@ class ParseResult(msgspec.Struct):
     `rejected` holds each text once; `repeated` counts those left out. A batch may
     be millions of bytes of nothing else. `explained` counts those whose problems were
     looked for. `batch` tells whether the request may hold any number of events, and
-    `max_event` how many bytes each of them may have.
+    `max_event` how many bytes each of them may have. Of a request that is read piece by
+    piece, these are the elements of one piece, before which there were `offset` others, and
+    `rejected_before` of them different and invalid.
     """
 
     records: list[EventRecord]
@@ -129,6 +133,8 @@ class ParseResult(msgspec.Struct):
     explained: int = 0
     batch: bool = True
     max_event: int = MAX_EVENT
+    offset: int = 0
+    rejected_before: int = 0
 
     @property
     def elements(self) -> int:
@@ -142,7 +148,7 @@ class ParseResult(msgspec.Struct):
 
     def reject(self, one: Rejected) -> None:
         """Add an invalid element."""
-        if len(self.rejected) < MAX_REJECTED and one.raw not in self.texts:
+        if len(self.rejected) + self.rejected_before < MAX_REJECTED and one.raw not in self.texts:
             self.texts.add(one.raw)
             self.rejected.append(one)
         else:
@@ -180,6 +186,10 @@ class Ingest(msgspec.Struct, Generic[TenantT], frozen=True):
         wants_queue: whether to answer from the spool, before the store has the
             events; None never does.
         masked: an invalid text without what not even the quarantine may hold.
+        whole: the bytes up to which a body is read whole, and its events are stored at
+            once. A larger one must be a JSON array in UTF-8, as `schemas.arrays.split_array`
+            takes it: it is cut and stored piece by piece while it arrives. None reads every
+            body whole.
     """
 
     paths: Sequence[str]
@@ -191,6 +201,7 @@ class Ingest(msgspec.Struct, Generic[TenantT], frozen=True):
     media_types: Callable[[str], bool] | None = None
     wants_queue: Callable[[Inbound[TenantT]], bool] | None = None
     masked: Callable[[bytes], bytes] | None = None
+    whole: int | None = None
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -264,6 +275,8 @@ class Adapter(ABC, Generic[OptionsT, CredentialT, TenantT]):
 
 # The gateway only hands back to an adapter what that adapter made.
 Endpoint: TypeAlias = Ingest[Any] | Document  # Any: the tenants of whichever adapter
+AnyIngest: TypeAlias = Ingest[Any]  # Any: the tenants of whichever adapter
+AnyInbound: TypeAlias = Inbound[Any]  # Any: the tenants of whichever adapter
 AnyAdapter: TypeAlias = Adapter[Any, Any, Any]  # Any: the options of whichever adapter
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.adapter import AnyAdapter, Credential
+from gateway.adapter import AnyAdapter, Credential, Ingest
 from gateway.adapters import ADAPTERS
 from gateway.auth import digest_of
 from gateway.config import Settings, find_open_examples, read
@@ -57,7 +57,7 @@ def validate(settings: Settings, file: str, adapters: AdapterClasses = ADAPTERS)
     ]
     problems += [] if problems else [*_claimed_twice(settings), *_clashes(settings, adapters)]
     problems += _unknown_dialects(settings)
-    problems += _too_small_budgets(settings)
+    problems += _too_small_budgets(settings, adapters)
     problems += find_open_examples(settings)
     if problems:
         raise ConfigError(file, problems)
@@ -89,10 +89,14 @@ def _unknown_dialects(settings: Settings) -> Iterator[Problem]:
             yield Problem(f"retention.rules[{at}].dialect", f"Not one of: {known}.")
 
 
-def _too_small_budgets(settings: Settings) -> Iterator[Problem]:
-    """Budgets of memory in which the largest body of some dialect has no room."""
-    largest = max(getattr(table, "max_body", 0) for table in settings.dialects.values())
-    limits = settings.limits
+def _too_small_budgets(settings: Settings, adapters: AdapterClasses) -> Iterator[Problem]:
+    """Budgets of memory without room for the largest body that some dialect reads whole."""
+    limits, largest = settings.limits, 0
+    for adapter in adapters:
+        for one in adapter(settings.dialects[adapter.dialect]).endpoints:
+            if isinstance(one, Ingest):
+                most = one.whole if one.batch else settings.ingest.max_event
+                largest = max(largest, one.max_body if most is None else min(one.max_body, most))
     if limits.tenant_inflight_bytes < 2 * largest:
         yield Problem(
             "limits.tenant_inflight_bytes",

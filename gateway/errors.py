@@ -58,6 +58,7 @@ class Refusal(Exception):
         allowed: the methods that the address supports, for METHOD_NOT_ALLOWED.
         retry_after: seconds to wait, for a reason that passes.
         subject: what the client named and does not exist (an id, a credential).
+        limit: how many bytes there may be, for BODY_TOO_LARGE; 0 where bytes are not the matter.
         digest: the first digits of the SHA-256 of an unknown credential, for the log.
     """
 
@@ -71,6 +72,7 @@ class Refusal(Exception):
         subject: str = "",
         retry_after: int = RETRY_AFTER,
         digest: str = "",
+        limit: int = 0,
     ) -> None:
         super().__init__(message or reason.value)
         self.reason = reason
@@ -80,6 +82,7 @@ class Refusal(Exception):
         self.subject = subject
         self.retry_after = retry_after
         self.digest = digest
+        self.limit = limit
 
 
 def without_content(message: str) -> str:

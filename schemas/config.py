@@ -30,7 +30,11 @@ class Server(Table):
     """The public listener, for clients."""
 
     listen: str = option(Address(), "Where clients connect.", default="127.0.0.1:8080")
-    body_timeout: int = option(Count(1), "Seconds for a body to arrive; then 408.", default=30)
+    body_timeout: int = option(
+        Count(1),
+        "Seconds for a body, or a piece of a large batch, to arrive; then 408.",
+        default=30,
+    )
     write_timeout: int = option(
         Count(1), "Seconds for a client to read an answer; then it is closed.", default=30
     )

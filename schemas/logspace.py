@@ -126,7 +126,7 @@ class Options(Table):
     """The table ``[logspace]``."""
 
     max_body: int = option(
-        Count(1), "Largest body after decompression, in bytes.", default=16_777_216
+        Count(1), "Largest body after decompression, in bytes.", default=134_217_728
     )
     on_invalid: OnInvalid | None = option(
         Choice(OnInvalid), "As in [ingest], for this dialect alone.", default=None

@@ -187,7 +187,7 @@ class Options(Table):
     """The table ``[moesif]``."""
 
     max_body: int = option(
-        Count(1), "Largest body after decompression, in bytes.", default=12_582_912
+        Count(1), "Largest body after decompression, in bytes.", default=52_428_800
     )
     on_invalid: OnInvalid | None = option(
         Choice(OnInvalid), "As in [ingest], for this dialect alone.", default=None

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import functools
+import io
 import json
 import os
 import signal
@@ -84,6 +85,8 @@ class Running:
         from yarl import URL
 
         url = URL(self.url + path, encoded=True)
+        # The library warns of more bytes at once.
+        data = io.BytesIO(data) if len(data) > 1 << 20 else data
         async with self.session.request(
             method, url, data=data, headers=headers, allow_redirects=False
         ) as response:

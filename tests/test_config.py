@@ -110,8 +110,15 @@ def test_an_unknown_option_unlike_all_others_lists_the_known_ones():
     assert "Unknown option; known options: level." == faults({"log": {"qqq": 1}})["log.qqq"]
 
 
-def test_the_budget_of_memory_has_room_for_the_largest_body():
-    found = faults({"moesif": {"max_body": 40_000_000}, "limits": {"inflight_bytes": 60_000_000}})
+def test_the_budget_of_memory_has_room_for_the_largest_body_that_is_read_whole():
+    found = faults(
+        {
+            "device": {"max_body": 40_000_000},
+            "logspace": {"max_body": 4_000_000_000},
+            "ingest": {"max_event": 40_000_000},
+            "limits": {"inflight_bytes": 60_000_000},
+        }
+    )
 
     assert found["limits.tenant_inflight_bytes"].startswith("At least 80000000:")
     assert "At least as much as tenant_inflight_bytes." == found["limits.inflight_bytes"]

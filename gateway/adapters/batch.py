@@ -52,7 +52,8 @@ def read_batch(
     decode, keep = events.decode, result.records.append
     first = result.elements
     until = time.perf_counter() + _SECONDS if len(raws) > 1 else math.inf
-    for position, raw in enumerate(raws[first : first + SLICE], start=first):
+    begin = result.offset + first
+    for position, raw in enumerate(raws[first : first + SLICE], start=begin):
         try:
             slow = len(raw) > _LARGE
             event = None if slow and len(raw) > result.max_event else decode(raw)

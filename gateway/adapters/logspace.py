@@ -33,6 +33,9 @@ from schemas.table import Table
 SPACE_TOKEN = "logspace.space-token"  # noqa: S105 - the name of a header
 KIND = "event"
 
+WHOLE = 2 << 20
+"""Bytes of a body whose events are stored at once: those of 1,000 usual events are fewer."""
+
 
 class Event(Protocol):
     """What the gateway reads of an event. `timestamp` is in microseconds since 1970 UTC."""
@@ -91,6 +94,7 @@ class LogspaceAdapter(Adapter[logspace.Options, Credential, Tenant], HasFolders)
                 self._split,
                 self._read,
                 batch=True,
+                whole=WHOLE,
             ),
             Document(
                 _paths("/capabilities/{controller}"), ("PUT",), self._orders.take_capabilities

@@ -33,6 +33,13 @@ from schemas.table import Table
 
 APPLICATION_ID = "X-Moesif-Application-Id"
 
+WHOLE = 12 << 20
+"""Bytes of a body whose events are stored at once, or not at all.
+
+Many events have no identity, so those of a batch that is stored in part would be stored
+twice when it is repeated.
+"""
+
 # Browsers send events across origins, and ask before they do (Fetch, CORS protocol).
 _CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -111,7 +118,7 @@ class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
         limit = self._options.max_body
         return (
             Ingest(_paths(path), ("POST",), limit, single, read, batch=False),
-            Ingest(_paths(f"{path}/batch"), ("POST",), limit, batch, read, batch=True),
+            Ingest(_paths(f"{path}/batch"), ("POST",), limit, batch, read, batch=True, whole=WHOLE),
         )
 
     def credentials(self) -> Iterable[Credential]:

@@ -33,7 +33,7 @@ DoneT = TypeVar("DoneT")
 _TURN = 0.005
 """Seconds for which a request works on its events before others have their turn."""
 
-_MAX_REPORTED_PROBLEMS = 100
+MAX_REPORTED_PROBLEMS = 100
 """How many problems an answer lists; the quarantined record has more."""
 
 _PROBE_INTERVAL = 1.0
@@ -117,7 +117,7 @@ class Intake:
                 events were kept, and a retry is recognised where they have keys.
         """
         rejected = reading.rejected
-        if not rejected and not self._redactor.active:
+        if not rejected and not reading.repeated and not self._redactor.active:
             outcomes = await self._make_durable(reading.records, queue)
             if outcomes:
                 self.counts.events(reading.records, outcomes)
@@ -132,7 +132,7 @@ class Intake:
         outcomes = await self._make_durable([*records, *quarantined], queue)
         if records:
             self.counts.events(records, outcomes[: len(records)])
-        if rejected:
+        if reading.rejections:
             self.counts.rejected(dialect, inbound.tenant.name, reading.rejections)
         if rejected and not records and on_invalid != "accept":
             raise _invalid(rejected)
@@ -272,5 +272,5 @@ def _neither() -> Refusal:
 def _invalid(rejected: Sequence[Rejected]) -> Refusal:
     problems = (problem for one in rejected for problem in one.absolute_problems())
     return Refusal(
-        Reason.INVALID, problems=tuple(itertools.islice(problems, _MAX_REPORTED_PROBLEMS))
+        Reason.INVALID, problems=tuple(itertools.islice(problems, MAX_REPORTED_PROBLEMS))
     )

@@ -1,8 +1,8 @@
 """Quarantine: invalid content of known clients, kept as records of kind ``rejected``.
 
 Their `data` is ``{"problems": [{"path", "message"}], "raw": "..."}``. Their key is a
-hash of the content, so that a client that repeats a refused batch for ever adds only
-one record.
+hash of the content, as far as it is kept, so that a client that repeats a refused batch
+for ever adds only one record.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def _record(
         time=inbound.received_at,
         received_at=inbound.received_at,
         client_address=inbound.client_address,
-        key=key_of(dialect, tenant, Kind.REJECTED, raw),
+        key=key_of(dialect, tenant, Kind.REJECTED, raw[: MAX_EVENT + 1]),
         data=msgspec.json.encode(data).decode(),
         sender=inbound.sender,
     )

@@ -2,7 +2,7 @@
 
 A request reserves bytes before they exist: what its head announces before its body
 is read, more as the body arrives, is decompressed and is cut into events. It gives
-all of them back with its answer.
+all of them back with its answer. A body that is stored piece by piece reserves its pieces.
 """
 
 from collections.abc import Mapping
@@ -71,7 +71,7 @@ class Budget:
         most = min(self.in_all, self.per_tenant)
         if wanted > most:
             said = f"Limit: {most} bytes of memory, for the body as sent and decompressed."
-            return Refusal(Reason.BODY_TOO_LARGE, said)
+            return Refusal(Reason.BODY_TOO_LARGE, said, limit=most)
         return Refusal(Reason.OVERLOADED, "The requests being answered have too many bytes.")
 
     def by_tenant(self) -> Mapping[Who, int]:
@@ -105,6 +105,16 @@ class Share(msgspec.Struct, gc=False):
         """Have at least *size* bytes reserved; raises as `grow`."""
         if size > self.size:
             self.grow(size - self.size)
+
+    def resize(self, size: int) -> None:
+        """Have exactly *size* bytes reserved; raises as `grow`, and gives back what is more."""
+        more = size - self.size
+        if more > 0:
+            self.grow(more)
+        else:
+            self.budget.held += more
+            self.account.size += more
+            self.size = size
 
     def release(self) -> None:
         """Give everything back, once."""

@@ -15,7 +15,6 @@ from gateway.adapter import (
     Head,
     Inbound,
     Ingest,
-    ParseResult,
     Provisions,
     Reply,
     Tenant,
@@ -25,24 +24,21 @@ from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake.intake import Intake
 from gateway.ops.log import RequestLog
 from gateway.ops.metrics import Metrics
-from gateway.record import Receipt, clock, sender_of
+from gateway.record import clock, sender_of
 from gateway.store import Documents
-from gateway.web.body import BodyReader, announced, arrived
-from gateway.web.budget import PER_EVENT, Budget, Share
+from gateway.web.body import BodyReader, Pieces, announced, arrived
+from gateway.web.budget import Budget
 from gateway.web.context import RequestContext, headers_of, line_of, shown
+from gateway.web.pieces import RESERVED
 from gateway.web.provisioning import Provisioning
 from gateway.web.rates import Rates
 from gateway.web.routes import Routes, normal
-from schemas import Problem, TooMany, Unreadable
+from gateway.web.storing import Storing
 
 log = structlog.get_logger()
 
 _OPEN_BODY = 4096
 """Bytes of a body that needs no credential: none of these addresses takes one."""
-
-
-_LARGE = 1 << 16
-"""Bytes of a body after whose reading others have their turn."""
 
 
 class IngestHandler:
@@ -65,6 +61,7 @@ class IngestHandler:
         self._routes = Routes(adapters)
         self._keyring = keyring
         self._intake = intake
+        self._storing = Storing(intake, metrics, rates, on_invalid, max_event)
         self._documents = documents
         self._metrics = metrics
         self._on_invalid = on_invalid
@@ -145,20 +142,19 @@ class IngestHandler:
         headers = request.headers
         if endpoint.media_types and not endpoint.media_types(headers.get("Content-Type", "")):
             raise Refusal(Reason.MEDIA_TYPE_UNSUPPORTED)
-        size = announced(request) if body is None else len(body)
-        share = context.share = self._budget.reserve(who, size)
         if body is None or "Content-Encoding" in headers:
-            body = await self._bodies.read(request, limit, share, body)
-        context.size = len(body)
-        if rates is not None:
-            rates.take(who, tenant.limited_device, "bytes", context.size)
+            body, pieces = await self._begin(request, context, adapter, endpoint, limit, body)
+        else:
+            pieces = None
+            context.share = self._budget.reserve(who, len(body))
         sender = sender_of(context.credential, headers.get("User-Agent", ""))
         inbound = Inbound(context.head, tenant, body, clock(), request.remote or "", sender)
-        receipt = context.receipt = await self._ingest(adapter, endpoint, inbound, share)
+        if pieces is None:
+            receipt = await self._storing.whole(context, adapter, endpoint, inbound)
+        else:
+            receipt = await self._storing.in_pieces(context, adapter, endpoint, inbound, pieces)
         if adapter.dialect in self._provisioning:
             await self._provisioning[adapter.dialect].record(inbound, receipt)
-        tally = context.tally = receipt.tally
-        self._metrics.accepted(adapter.dialect, tenant.name, tally, receipt.rejected, context.size)
         return adapter.accepted(inbound, receipt)
 
     def _admit(self, context: RequestContext, adapter: AnyAdapter) -> Tenant:
@@ -193,61 +189,25 @@ class IngestHandler:
             log.warning("document_unavailable", error=str(error), path=shown(context.head.path))
             raise Refusal(Reason.UNAVAILABLE) from None
 
-    async def _ingest(
-        self, adapter: AnyAdapter, endpoint: Ingest[Any], inbound: Inbound[Any], share: Share
-    ) -> Receipt:
-        on_invalid = adapter.on_invalid(self._on_invalid)
-        try:
-            reading = await self._read(endpoint, inbound, share)
-            if self._rates is not None:
-                tenant = inbound.tenant
-                who = (adapter.dialect, tenant.name)
-                self._rates.take(who, tenant.limited_device, "events", reading.elements)
-        except TooMany as error:
-            raise Refusal(Reason.BODY_TOO_LARGE, str(error)) from None
-        except Unreadable as error:
-            problem = Problem("", str(error))
-            if on_invalid != "refuse" and inbound.body:
-                kept = _masked_body(endpoint, inbound)
-                await self._intake.quarantine_body(adapter.dialect, kept, problem)
-                self._metrics.quarantined(adapter.dialect, inbound.tenant.name, 1)
-            raise Refusal(Reason.NOT_JSON, problems=[problem]) from None
-        if reading.rejected and endpoint.masked:
-            reading.rejected = [
-                msgspec.structs.replace(one, raw=endpoint.masked(one.raw))
-                for one in reading.rejected
-            ]
-        queue = endpoint.wants_queue is not None and endpoint.wants_queue(inbound)
-        try:
-            return await self._intake.accept(
-                adapter.dialect, inbound, reading, on_invalid=on_invalid, queue=queue
-            )
-        except Refusal as refusal:
-            if refusal.reason is Reason.INVALID and on_invalid != "refuse":
-                count = reading.rejections
-                self._metrics.quarantined(adapter.dialect, inbound.tenant.name, count)
-            raise
-
-    async def _read(
-        self, endpoint: Ingest[Any], inbound: Inbound[Any], share: Share
-    ) -> ParseResult:
-        """Read a body, a few milliseconds at a time: between two slices others have their turn."""
-        raws: list[bytes] = []
-        for number, part in enumerate(endpoint.split(inbound)):
-            if number:
-                await asyncio.sleep(0)
-            if endpoint.batch:
-                share.grow(PER_EVENT * len(part))
-            raws += part
-        reading = ParseResult([], [], batch=endpoint.batch, max_event=self._max_event)
-        if raws:
-            endpoint.read(inbound, raws, reading)
-            while endpoint.batch and reading.elements < len(raws):
-                await asyncio.sleep(0)
-                endpoint.read(inbound, raws, reading)
-        if len(inbound.body) > _LARGE:
-            await asyncio.sleep(0)
-        return reading
+    async def _begin(
+        self,
+        request: BaseRequest,
+        context: RequestContext,
+        adapter: AnyAdapter,
+        endpoint: Ingest[Any],
+        limit: int,
+        raw: bytes | None,
+    ) -> tuple[bytes, Pieces | None]:
+        """Read a body that did not come with its head, or begin to read that of a large batch."""
+        whole, size = limit, announced(request) if raw is None else len(raw)
+        if endpoint.whole is not None and adapter.on_invalid(self._on_invalid) != "refuse":
+            whole = min(limit, endpoint.whole)
+            if (request.content_length or 0) > whole and "Content-Encoding" not in request.headers:
+                size = RESERVED
+        who = (adapter.dialect, context.tenant.name if context.tenant else "")
+        share = context.share = self._budget.reserve(who, size)
+        body = await self._bodies.begin(request, limit, share, raw, whole)
+        return (b"", body) if isinstance(body, Pieces) else (body, None)
 
     def _refuse(self, context: RequestContext, refusal: Refusal) -> Reply:
         context.refusal = refusal
@@ -284,6 +244,10 @@ class IngestHandler:
             )
             line["problem"] = shown(f"{first.path}: {first.message}")
         level = logging.WARNING if reply.status >= 500 else logging.INFO
+        if refusal.reason is Reason.BODY_TOO_LARGE:
+            # A known client loses events, or repeats this for ever.
+            level = logging.WARNING if context.tenant is not None else logging.INFO
+            line["announced"], line["limit"] = request.content_length, refusal.limit
         self._log.write(level, "request_refused", line)
 
 
@@ -294,10 +258,3 @@ _NOT_FOUND = Reply(
     b'{"type":"about:blank","title":"Unknown address.","status":404}',
     content_type="application/problem+json",
 )
-
-
-def _masked_body(endpoint: Ingest[Any], inbound: Inbound[Any]) -> Inbound[Any]:
-    """The request as the quarantine may keep it."""
-    if endpoint.masked is None:
-        return inbound
-    return msgspec.structs.replace(inbound, body=endpoint.masked(inbound.body))
