@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from gateway.intake import drain
+from gateway.intake import counts, drain
 from gateway.stores import keys
 from tests.simulator.world import PIECE, World
 
@@ -29,10 +29,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(drain, "MAX_RECORDS", 8)
     monkeypatch.setattr(drain, "MAX_BYTES", PIECE)
     monkeypatch.setattr(keys, "RUN_KEYS", 32)
+    monkeypatch.setattr(counts, "INTERVAL", 0.02)
     # Nobody reads a hundred histories' logs, and rendering them takes half of the time.
+    before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 def simulate(seed: int, folder: Path) -> World:
