@@ -23,7 +23,8 @@ test: $(VENV)/dev
 	$(BIN)/pytest -n 3 --dist worksteal -m "not slow"
 
 test-all: test
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist loadgroup -m "slow and not alone"
+	$(BIN)/pytest -m alone
 	$(BIN)/pytest -n 2 -m "hypothesis and not slow" --hypothesis-profile=thorough
 
 # The tests with the oldest version of each dependency that pyproject.toml allows.

@@ -15,6 +15,8 @@ from benchmarks.rows import ROWS
 from benchmarks.table import aligned, spread
 from tests.conftest import ROOT
 
+# Two at a time would share the core of the clients, and that of the servers.
+pytestmark = pytest.mark.xdist_group("benchmarks")
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
 

@@ -22,11 +22,15 @@ PATIENCE = 30.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder is slow, and may have to wait for an installation."""
+    """Everything in this folder is slow, and may have to wait for an installation.
+
+    One process does it, so that nothing is installed twice at a time.
+    """
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.timeout(600))
+            item.add_marker(pytest.mark.xdist_group("clients"))
 
 
 @pytest.fixture(scope="session")

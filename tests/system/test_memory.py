@@ -71,6 +71,7 @@ def batch(size: int, text: str) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("factor", "body"),
     [
@@ -93,6 +94,7 @@ async def test_small_bodies_that_inflate_keep_within_the_budget(process, factor,
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 async def test_a_hundred_slow_bodies_keep_within_the_budget(process):
     gateway, at_rest = limited(process)
     part = b" " * (16 * MIB - 1)

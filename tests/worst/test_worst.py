@@ -42,6 +42,7 @@ def hold(gateway: Watched, target: str, genes: Genes) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(2 * SECONDS + 300)
 @pytest.mark.parametrize("changes", [{}, REDACTED], ids=["plain", "redacted"])
 def test_no_request_holds_the_loop_for_long(tmp_path, changes):
