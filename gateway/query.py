@@ -36,6 +36,17 @@ class Search(msgspec.Struct, frozen=True):
             and (kind != Kind.REJECTED if self.kind is None else self.kind == kind)
         )
 
+    def fits(self, record: EventRecord) -> bool:
+        """Whether *record* is wanted, whatever `id`, `before` and `limit` are."""
+        return (
+            self.is_of(record.dialect, record.tenant, record.kind)
+            and self.type in (None, record.type)
+            and self.subject in (None, record.subject)
+            and (self.since is None or record.received_at >= self.since)
+            and (self.until is None or record.received_at < self.until)
+            and (self.text is None or self.text in record.data)
+        )
+
 
 class Page(msgspec.Struct, frozen=True):
     """Records with their sequences, newest first.

@@ -216,6 +216,9 @@ class Reader(Protocol):
     async def counts(self, wanted: CountSelection) -> Sequence[Count]:
         """The selected counts, by time, dialect, tenant, kind and outcome. Raises StoreError."""
 
+    async def streams(self) -> Sequence[tuple[str, str, str]]:
+        """The dialect, tenant and kind of all that is stored, or was. Raises StoreError."""
+
     async def search(self, wanted: Search, seconds: float, progress: Passed | None = None) -> Page:
         """The newest records that fit, looked for during about so many *seconds*.
 

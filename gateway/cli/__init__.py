@@ -12,6 +12,7 @@ from gateway import __version__
 from gateway.cli.backup import backup
 from gateway.cli.check import check
 from gateway.cli.doctor import doctor
+from gateway.cli.events import events, tail
 from gateway.cli.export import export
 from gateway.cli.prune import prune
 from gateway.cli.rebuild_keys import rebuild_keys
@@ -19,6 +20,8 @@ from gateway.cli.recover import recover
 from gateway.cli.restore import restore
 from gateway.cli.rotate import rotate
 from gateway.cli.serve import serve
+from gateway.cli.stats import stats
+from gateway.cli.status import status
 from gateway.cli.token import token
 from gateway.cli.verify import verify
 
@@ -33,6 +36,10 @@ _COMMANDS = (
     serve,
     check,
     token,
+    status,
+    stats,
+    events,
+    tail,
     export,
     backup,
     restore,

@@ -18,7 +18,6 @@ from gateway.errors import ConfigError, Damaged, StoreError
 from gateway.ops.control import NotRunning, ask
 from gateway.store import Store
 from gateway.stores import care_for, care_for_spool, files_of, open_store
-from schemas import times
 
 DAMAGED = 65
 UNAVAILABLE = 69
@@ -35,21 +34,6 @@ config_option = click.option(
     type=click.Path(path_type=Path),
     help="The configuration file (or GATEWAY_CONFIG).",
 )
-
-
-class Timestamp(click.ParamType[int]):
-    """A time as text, read as microseconds since 1970 UTC; a day alone is its midnight."""
-
-    name = "TIME"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        text = str(value)
-        try:
-            return times.microseconds(text if "T" in text else f"{text}T00:00:00Z")
-        except ValueError as error:
-            self.fail(f"{text}: {error}", param, ctx)
 
 
 def read_settings(path: Path, *, to_serve: bool = False) -> Settings:

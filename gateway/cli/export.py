@@ -15,11 +15,11 @@ from gateway.cli.console import (
     DAMAGED,
     IO_ERROR,
     UNAVAILABLE,
-    Timestamp,
     config_option,
     fail,
     read_settings,
 )
+from gateway.cli.moments import Timestamp
 from gateway.errors import StoreError
 from gateway.export import cloudevent
 from gateway.record import Kind

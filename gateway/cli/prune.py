@@ -9,13 +9,13 @@ import msgspec
 from gateway.care import Progress
 from gateway.checks import dialects, spool_path
 from gateway.cli.console import (
-    Timestamp,
     command_writer,
     config_option,
     read_settings,
     reports,
     show,
 )
+from gateway.cli.moments import Timestamp
 from gateway.erasure import erase, noted_backups
 from gateway.store import Selection, Store
 from gateway.stores import files_of

@@ -4,12 +4,23 @@ Labels are configured names and members of closed lists, never text of clients.
 """
 
 import asyncio
+import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    Metric,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from gateway import __version__
 from gateway.errors import Reason
 from gateway.record import Outcome
 
@@ -81,6 +92,12 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         new = self.registry
+        # The time at which each series was created tells nothing, and doubles the page.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        ProcessCollector(registry=new)
+        Info("gateway_build", "What runs.", registry=new).info(
+            {"version": __version__, "python": platform.python_version()}
+        )
         self._counts = _EventCounts()
         new.register(self._counts)
         self._refused = Counter(

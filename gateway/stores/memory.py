@@ -130,11 +130,14 @@ class MemoryStore:
             (sequence, record)
             for sequence, record in reversed(self._events.items())
             if (wanted.before is None or sequence < wanted.before)
-            and _fits(record, wanted)
+            and wanted.fits(record)
             and (wanted.id in (None, str(UUID(bytes=record.id))) or record.key in keys)
         )
         found = list(itertools.islice(fitting, wanted.limit))
         return Page(found, found[-1][0] if found and len(found) == wanted.limit else None)
+
+    async def streams(self) -> Sequence[tuple[str, str, str]]:
+        return sorted({(one.dialect, one.tenant, one.kind) for one in self._events.values()})
 
     async def index(self, seconds: float) -> bool:
         return False
@@ -241,17 +244,6 @@ class MemoryStore:
 
     async def close(self) -> None:
         return None
-
-
-def _fits(record: EventRecord, wanted: Search) -> bool:
-    return (
-        wanted.is_of(record.dialect, record.tenant, record.kind)
-        and wanted.type in (None, record.type)
-        and wanted.subject in (None, record.subject)
-        and (wanted.since is None or record.received_at >= wanted.since)
-        and (wanted.until is None or record.received_at < wanted.until)
-        and (wanted.text is None or wanted.text in record.data)
-    )
 
 
 def _counted(series: Sequence[str], wanted: CountSelection) -> bool:

@@ -41,6 +41,7 @@ _SIGHTINGS = """
 SELECT seq, repeats + 1, received_at, max(received_at, coalesce(last_seen, received_at))
 FROM quarantine JOIN event USING (seq) WHERE seq IN (SELECT value FROM json_each(?))
 """
+_STREAMS = "SELECT dialect, tenant, kind FROM stream ORDER BY 1, 2, 3"
 _DOCUMENT = "SELECT body, modified FROM document WHERE dialect=? AND tenant=? AND name=?"
 _NAMES = "SELECT tenant, name FROM document WHERE dialect=? AND substr(name, 1, ?)=?"
 _LAST_KNOWN = """
@@ -142,6 +143,10 @@ class SqliteReader:
         rows = await self._rows(_SIGHTINGS, (json.dumps(list(sequences)),))
         return {seq: Sighting(*seen) for seq, *seen in rows}
 
+    async def streams(self) -> Sequence[tuple[str, str, str]]:
+        """As `gateway.store.Reader.streams`."""
+        return [(row[0], row[1], row[2]) for row in await self._rows(_STREAMS)]
+
     async def search(self, wanted: Search, seconds: float, progress: Passed | None = None) -> Page:
         """As `gateway.store.Reader.search`."""
         return await search(self._rows, wanted, seconds, progress)
@@ -230,6 +235,11 @@ class Readings:
         """As `gateway.store.Reader.counts`."""
         async with self._beside() as reader:
             return await reader.counts(wanted)
+
+    async def streams(self) -> Sequence[tuple[str, str, str]]:
+        """As `gateway.store.Reader.streams`."""
+        async with self._beside() as reader:
+            return await reader.streams()
 
     async def search(self, wanted: Search, seconds: float, progress: Passed | None = None) -> Page:
         """As `gateway.store.Reader.search`."""
