@@ -91,6 +91,7 @@ asyncio.run(main())
                 "expiry",
                 "keyexpiry",
                 "keys",
+                "lanes",
                 "lookup",
                 "reader",
                 "rejects",

@@ -8,8 +8,8 @@ from struct import iter_unpack
 RUNS = 64
 """Runs that one filter tells apart: the bits of a slot."""
 
-_SLOTS = 1 << 22
-_MASK = _SLOTS - 1
+SLOTS = 1 << 22
+_MASK = SLOTS - 1
 _SHIFT = 22
 """A key uses four slots; one key in 400 is a false positive in a run of the designed size."""
 
@@ -24,7 +24,7 @@ class BloomFilter:
     """
 
     def __init__(self) -> None:
-        self._slots = array("Q", bytes(8 * _SLOTS))
+        self._slots = array("Q", bytes(8 * SLOTS))
 
     def add(self, run: int, keys: Iterable[bytes]) -> None:
         """Add *keys* of *run*, a number from 0 to 63; keys may be concatenated."""
@@ -46,9 +46,21 @@ class BloomFilter:
             for a, b in iter_unpack("<QQ", b"".join(keys))
         ]
 
+    def lane(self, at: int) -> bytes:
+        """A byte for each slot, with the bits of runs ``8 * at`` to ``8 * at + 7``."""
+        return bytes(self._bytes(at))
+
+    def set_lane(self, at: int, slots: bytes) -> None:
+        """Replace the bits of eight runs by those that `lane` returned."""
+        self._bytes(at)[:] = memoryview(slots)
+
+    def _bytes(self, at: int) -> memoryview:
+        first = at if sys.byteorder == "little" else 7 - at
+        return memoryview(self._slots).cast("B")[first::8]
+
     def remove(self, run: int, part: int) -> None:
         """Take *run* out of one of the `PARTS` of the filter."""
-        size = _SLOTS // PARTS
+        size = SLOTS // PARTS
         slots = self._slots[part * size : (part + 1) * size]
         others = (1 << 64) - 1 - (1 << run)
         # As one large number: a loop over the slots would take a hundred times as long.
@@ -57,3 +69,18 @@ class BloomFilter:
         self._slots[part * size : (part + 1) * size] = array(
             "Q", kept.to_bytes(8 * size, sys.byteorder)
         )
+
+
+def lacking(slots: bytes, bit: int, keys: bytes) -> int:
+    """How many of *keys*, which are joined, the lane *slots* has not with *bit*."""
+    mask = 1 << bit
+    return sum(
+        not (
+            slots[a & _MASK]
+            & slots[a >> _SHIFT & _MASK]
+            & slots[b & _MASK]
+            & slots[b >> _SHIFT & _MASK]
+            & mask
+        )
+        for a, b in iter_unpack("<QQ", keys)
+    )

@@ -8,19 +8,20 @@ are, the less likely that page is cached. So keys are kept in a log-structured i
   byte of a key, and a row is its keys concatenated. It is written once, in slices, one
   with each commit, and is *sealed* with the last one. Each run has a number of its own,
   so that one can be deleted without the others.
-* Bloom filters in memory say which runs may contain a key.
+* Bloom filters in memory say which runs may contain a key. Once there are eight runs more
+  they are written as a *lane*, so that the next start need not read the keys.
 
 For nearly all new keys memory and filters suffice. All methods run on the thread of the
 database's connection.
 """
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
 from gateway.errors import StoreError
-from gateway.stores import bloom, runs
+from gateway.stores import bloom, lanes, runs
 from gateway.stores.bloom import BloomFilter
 from gateway.stores.runs import BUCKETS, Piece
 from gateway.stores.statements import in_transaction
@@ -47,7 +48,7 @@ SELECT event.key, seq FROM event CROSS JOIN stream ON stream.id = event.stream
 WHERE seq > :after AND event.key IS NOT NULL AND kind <> 'rejected'
 UNION ALL SELECT key, seq FROM loose_key WHERE seq > :after ORDER BY seq LIMIT :limit
 """
-_SEALED = "SELECT run, last_seq FROM sealed_run ORDER BY run"
+_SEALED = "SELECT run, last_seq, lane * 8 + bit FROM sealed_run ORDER BY run"
 
 
 class KeyIndex:
@@ -74,27 +75,51 @@ class KeyIndex:
         self._used: list[int] = list(previous._used) if previous else []
         self._cleared_to: int = previous._cleared_to if previous else 0
         self._free: list[int] = list(previous._free) if previous else []
+        # Lanes that are in the file and not in the filters yet; nothing else is placed there.
+        self._unloaded: list[int] = list(previous._unloaded) if previous else []
+        # Places whose bits are in a lane of the file.
+        self._saved: set[int] = set()
         self._recent = Piece()
         # Full pieces, oldest first. The first one is being written, as the run at this place.
         self._full: list[Piece] = []
         self._writing: int | None = None
         self._next_bucket = self._written = self._unpaid = 0
+        self.unsaved: int | None = None
+        """The number of a lane that is to be saved."""
         self._last_seq = self._next_run = 0
         if previous is None:
-            for run, last_seq in db.execute(_SEALED).fetchall():
+            for run, last_seq, _ in db.execute(_SEALED).fetchall():
                 runs.split_if_large(db, run, last_seq, RUN_KEYS)
         sealed = db.execute(_SEALED).fetchall()
-        self._leave(set(self._places) - {run for run, _ in sealed})
-        for run, last_seq in sealed:
+        self._leave(set(self._places) - {run for run, _, _ in sealed})
+        if previous is None:
+            self._lay_out({place: run for run, _, place in sealed if place is not None})
+        for run, last_seq, place in sealed:
             self._next_run = run + 1
             self._last_seq = max(self._last_seq, last_seq)
             if run not in self._places:
                 self._cold.append(self.place(run))
+            elif place is not None and self._places[place : place + 1] == [run]:
+                self._saved.add(place)
         self.sealed_to = self._last_seq
         self._read_newest(db)
         if previous is not None:
             for piece in [*previous._full, previous._recent]:
                 self.remember(piece.remembered)
+        self._find_unsaved()
+
+    def _lay_out(self, saved: Mapping[int, int]) -> None:
+        """Give the runs of saved lanes the places that they have there."""
+        self._unloaded = sorted({place // lanes.RUNS for place in saved})
+        count = (self._unloaded[-1] + 1) * lanes.RUNS if saved else 0
+        self._filters = [BloomFilter() for _ in range(-(-count // bloom.RUNS))]
+        self._places = [saved.get(place, _GONE) for place in range(count)]
+        self._cold = sorted(saved)
+        for place in range(count):
+            if place not in saved:
+                # In a lane there may be bits of a run that is gone.
+                stale = place // lanes.RUNS in self._unloaded
+                (self._used if stale else self._free).append(place)
 
     def _read_newest(self, db: sqlite3.Connection) -> None:
         """Read the keys that are in no run. Full pieces become runs here, not during traffic."""
@@ -202,6 +227,7 @@ class KeyIndex:
             self.sealed_to = self._full[0].last_seq
             self._full = self._full[1:]
             self._next_bucket, self._writing = 0, None
+            self._find_unsaved()
         self._written = 0
 
     def writes(self, run: int) -> bool:
@@ -237,6 +263,7 @@ class KeyIndex:
         left = [at for at, run in enumerate(self._places) if run in gone and run != _GONE]
         for place in left:
             self._places[place] = _GONE
+            self._saved.discard(place)
         self._used += left
         if not self._cold or self._cold[0] in left:
             self._warmed_to = 0
@@ -245,7 +272,8 @@ class KeyIndex:
     @property
     def dirty(self) -> bool:
         """Whether `clear` has work left."""
-        return bool(self._used)
+        # A lane that comes later would bring the bits back.
+        return bool(self._used) and not self._unloaded
 
     def clear(self) -> None:
         """Take some of the bits of a run that is gone out of its filter."""
@@ -260,6 +288,9 @@ class KeyIndex:
 
     def warm(self, db: sqlite3.Connection) -> None:
         """Fill the filters with some more of the keys that were sealed before the start."""
+        if self._unloaded:
+            self._load(db, self._unloaded[0])
+            return
         if not self._cold:
             return
         place, first = self._cold[0], self._warmed_to
@@ -269,3 +300,43 @@ class KeyIndex:
         if self._warmed_to >= BUCKETS:
             self._cold = self._cold[1:]
             self._warmed_to = 0
+            if not self._cold:
+                self._find_unsaved()
+
+    def _load(self, db: sqlite3.Connection, lane: int) -> None:
+        """Fill the part of a filter that eight runs have in the file."""
+        places = range(lane * lanes.RUNS, (lane + 1) * lanes.RUNS)
+        slots = lanes.load(db, lane)
+        if slots is None:
+            # Their keys are read, and written as a lane again.
+            self._saved.difference_update(places)
+        else:
+            one = self._filters[places[0] // bloom.RUNS]
+            one.set_lane(places[0] % bloom.RUNS // lanes.RUNS, slots)
+            self._cold = [place for place in self._cold if place not in places]
+        self._unloaded = self._unloaded[1:]
+        if not self._cold:
+            self._find_unsaved()
+
+    def _find_unsaved(self) -> None:
+        """Look for a lane of whole runs that the file has not, or not all of."""
+        self.unsaved = None
+        for lane in range(len(self._places) // lanes.RUNS):
+            places = range(lane * lanes.RUNS, (lane + 1) * lanes.RUNS)
+            whole = all(self._places[place] != _GONE and place != self._writing for place in places)
+            if whole and not self._saved.issuperset(places) and not self._cold:
+                self.unsaved = lane
+                return
+
+    def save(self, db: sqlite3.Connection) -> None:
+        """Write the lane that is `unsaved`, if there is one."""
+        lane = self.unsaved
+        if lane is None:
+            return
+        places = range(lane * lanes.RUNS, (lane + 1) * lanes.RUNS)
+        one = self._filters[places[0] // bloom.RUNS]
+        slots = one.lane(places[0] % bloom.RUNS // lanes.RUNS)
+        numbers = {bit: self._places[place] for bit, place in enumerate(places)}
+        in_transaction(db, lambda: lanes.save(db, lane, slots, numbers))
+        self._saved.update(places)
+        self._find_unsaved()

@@ -11,6 +11,7 @@ from itertools import pairwise
 import structlog
 
 from gateway.errors import StoreError
+from gateway.stores import lanes
 from gateway.stores.statements import in_transaction
 
 log = structlog.get_logger()
@@ -77,6 +78,7 @@ def drop(db: sqlite3.Connection, run: int) -> None:
     """Delete a run."""
     db.execute("DELETE FROM key_run WHERE run = ?", (run,))
     db.execute("DELETE FROM sealed_run WHERE run = ?", (run,))
+    lanes.tidy(db)
 
 
 def size_of(db: sqlite3.Connection, run: int) -> int:

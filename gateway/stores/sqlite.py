@@ -80,19 +80,29 @@ class SqliteStore(Readings):
         self._warming = asyncio.create_task(self._warm(), name="key-filter")
 
     async def _warm(self) -> None:
-        while self._keys.cold:
+        while self._keys.cold or self._keys.unsaved is not None:
             try:
-                await self._database.run(self._warm_some)
+                await self._database.relax(self._warm_some)
             except StoreError as error:
                 log.warning("key_filter_waits", error=str(error))
                 await asyncio.sleep(_WARM_RETRY)
 
     def _warm_some(self, db: sqlite3.Connection) -> None:
         # The index may have been replaced since this was asked for.
-        self._keys.warm(db)
+        if self._keys.cold:
+            self._keys.warm(db)
+        else:
+            self._keys.save(db)
 
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
-        return await self._database.run(lambda db: self._append(db, records))
+        outcomes = await self._database.run(lambda db: self._append(db, records))
+        if self._keys.unsaved is not None:
+            self._keep_warm()
+        return outcomes
+
+    def _keep_warm(self) -> None:
+        if self._warming.done() and self._closing is None:
+            self._warming = asyncio.create_task(self._warm(), name="key-filter")
 
     def _append(self, db: sqlite3.Connection, records: Sequence[EventRecord]) -> Sequence[Outcome]:
         self._check_alone()
@@ -290,8 +300,7 @@ class SqliteStore(Readings):
             exchange = asyncio.ensure_future(self._database.exchange(finish, rotation.swap, begin))
             await asyncio.wait([exchange])
             await exchange
-        if self._warming.done():
-            self._warming = asyncio.create_task(self._warm(), name="key-filter")
+        self._keep_warm()
         return Rotated(str(rotation.sealed.absolute()), self._last + 1)
 
     async def close(self) -> None:

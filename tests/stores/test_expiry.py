@@ -30,7 +30,7 @@ DAY = keep(RetentionRule(max_age=24 * HOUR))
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(keys, "RUN_KEYS", RUN_KEYS)
     monkeypatch.setattr(runs, "_SAMPLE", 256)
-    for name, value in {"_SLOTS": 1 << 11, "_MASK": (1 << 11) - 1, "RUNS": 3}.items():
+    for name, value in {"SLOTS": 1 << 11, "_MASK": (1 << 11) - 1, "RUNS": 8}.items():
         monkeypatch.setattr(bloom, name, value)
     yield
 

@@ -25,7 +25,7 @@ SMALL = {
     keys: {"RUN_KEYS": RUN_KEYS, "_WARM_BUCKETS": 50, "_PAGE": 7},
     runs: {"_SAMPLE": 256},
     # So few slots that some run may contain almost any key.
-    bloom: {"_SLOTS": 1 << 11, "_MASK": (1 << 11) - 1, "RUNS": 3},
+    bloom: {"SLOTS": 1 << 11, "_MASK": (1 << 11) - 1, "RUNS": 8},
 }
 
 
@@ -232,7 +232,7 @@ def merge_runs(path: Path) -> None:
         connection.execute("DELETE FROM key_run")
         connection.execute("DELETE FROM sealed_run")
         connection.executemany("INSERT INTO key_run VALUES (0, ?, ?)", merged.items())
-        connection.execute("INSERT INTO sealed_run VALUES (0, ?)", (last,))
+        connection.execute("INSERT INTO sealed_run (run, last_seq) VALUES (0, ?)", (last,))
 
 
 @pytest.mark.parametrize("gone", [0, 5, -1], ids=["the oldest", "one of the middle", "the newest"])

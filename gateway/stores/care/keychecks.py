@@ -12,6 +12,7 @@ from tempfile import SpooledTemporaryFile
 from typing import NamedTuple
 
 from gateway.care import Finding, Progress
+from gateway.stores import bloom, lanes
 
 _BUCKETS = 256
 _WIDTH = 16
@@ -27,6 +28,8 @@ SELECT key_run.run, keys FROM key_run JOIN sealed_run USING (run) WHERE bucket =
 _OLDER = """
 SELECT run FROM sealed_run WHERE last_seq < (SELECT coalesce(min(seq), 1 << 62) FROM event)
 """
+_PLACED = "SELECT run, lane, bit FROM sealed_run WHERE lane IS NOT NULL ORDER BY lane, bit"
+_FILTERS_SINCE = 5
 _INCOMPLETE = """
 SELECT run, count(key_run.bucket) FROM sealed_run LEFT JOIN key_run USING (run)
 GROUP BY run HAVING count(key_run.bucket) <> 256
@@ -60,6 +63,31 @@ def check_keys(db: sqlite3.Connection, path: Path, progress: Progress) -> Iterat
         yield Finding("bad", str(path), message)
     if not (found.lacking or found.twice or found.malformed or incomplete):
         yield Finding("ok", str(path), f"the keys of {found.keys:,} events are known")
+
+
+def check_filters(db: sqlite3.Connection, path: Path, progress: Progress) -> Iterator[Finding]:
+    """Whether the filters in the file have the keys of their runs.
+
+    Raises:
+        sqlite3.Error: the runs cannot be read.
+    """
+    [(version,)] = db.execute("PRAGMA user_version").fetchall()
+    if version < _FILTERS_SINCE:
+        return
+    placed = db.execute(_PLACED).fetchall()
+    lacking = 0
+    for done, (run, lane, bit) in enumerate(placed, start=1):
+        slots = lanes.load(db, lane)
+        if slots is None:
+            message = f"filter {lane} of keys is damaged: the next start makes it anew"
+            yield Finding("warning", str(path), message)
+            continue
+        keys = db.execute("SELECT keys FROM key_run WHERE run = ?", (run,))
+        lacking += sum(bloom.lacking(slots, bit, joined) for (joined,) in keys)
+        progress(f"{path.name}: filters of keys", done, len(placed))
+    if lacking:
+        message = f"{lacking:,} keys are not in their filter: run gateway rebuild-keys"
+        yield Finding("bad", str(path), message)
 
 
 def _compare(db: sqlite3.Connection, path: Path, sealed: int, progress: Progress) -> _Counts:
@@ -114,6 +142,8 @@ def drop_runs(db: sqlite3.Connection) -> int:
     numbers = ",".join(map(str, left))
     db.execute(f"DELETE FROM key_run WHERE run NOT IN ({numbers})")
     db.execute(f"DELETE FROM sealed_run WHERE run NOT IN ({numbers})")
+    db.execute("UPDATE sealed_run SET lane = NULL, bit = NULL")
+    lanes.tidy(db)
     return len(left)
 
 

@@ -153,7 +153,9 @@ class _Salvage:
             if parts := sound_run(self._source, run):
                 rows = [(run, bucket, keys) for bucket, keys in parts]
                 self._target.executemany("INSERT INTO key_run VALUES (?, ?, ?)", rows)
-                self._target.execute("INSERT INTO sealed_run VALUES (?, ?)", (run, last_seq))
+                self._target.execute(
+                    "INSERT INTO sealed_run (run, last_seq) VALUES (?, ?)", (run, last_seq)
+                )
 
     def _copy(self, table: str) -> int:
         """Copy the rows of a small table as far as they can be read."""

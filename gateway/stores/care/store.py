@@ -13,7 +13,7 @@ from gateway.stores.care.checking import LIMITS, check_database, check_files, un
 from gateway.stores.care.countchecks import check_counts
 from gateway.stores.care.database import DatabaseCare, Settled
 from gateway.stores.care.engine import examine_sqlite
-from gateway.stores.care.keychecks import check_keys, drop_runs
+from gateway.stores.care.keychecks import check_filters, check_keys, drop_runs
 from gateway.stores.care.reading import snapshot
 from gateway.stores.care.salvage import salvage
 from gateway.stores.keys import KeyIndex
@@ -109,6 +109,7 @@ class SqliteCare(DatabaseCare):
                 yield from check_database(db, self.path, migrations(), progress)
                 yield from self._check_rows(db)
                 yield from check_keys(db, self.path, progress)
+                yield from check_filters(db, self.path, progress)
                 [(last,)] = db.execute(LAST).fetchall()
                 yield from check_counts(db, self.path, last)
         except (StoreError, sqlite3.Error) as error:
