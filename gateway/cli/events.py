@@ -12,6 +12,7 @@ import click
 from gateway.checks import dialects
 from gateway.cli.console import config_option, progress_bars, read_settings, reports
 from gateway.cli.moments import Timestamp
+from gateway.cli.tables import print_events
 from gateway.export import cloudevent
 from gateway.query import Search
 from gateway.record import EventRecord
@@ -182,8 +183,6 @@ async def _check(reader: Reader, wanted: Search) -> None:
 
 def _show(found: Any) -> None:
     if sys.stdout.isatty():
-        from gateway.cli.tables import print_events  # noqa: PLC0415 - rich takes 50 ms to load
-
         print_events(found)
         return
     for sequence, record in found:

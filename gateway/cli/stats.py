@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.checks import dialects
 from gateway.cli.console import config_option, read_settings, reports
+from gateway.cli.tables import print_rows
 from gateway.query import Search
 from gateway.record import clock
 from gateway.store import ALL_TIME, CountSelection, Reader
@@ -113,8 +114,6 @@ def _row(
 
 
 def _print(rows: Sequence[Row]) -> None:
-    from gateway.cli.tables import print_rows  # noqa: PLC0415 - rich takes 50 ms to load
-
     heads = ("Tenant", "Kind", "Hour", "Day", "Ever", "Duplicates", "Rejected", "Refused", "Last")
     print_rows(heads, [_cells(row) for row in rows], range(2, 7))
     click.echo("Duplicates, rejected and refused: of the last day. Times: UTC.")

@@ -1,9 +1,15 @@
 """Log lines of a process: JSON, one for each call, made by structlog's own chain."""
 
+import contextlib
 import json
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.forking import run
 
 SCRIPT = """
@@ -54,3 +60,30 @@ def test_a_line_has_its_time_its_context_and_the_traceback():
     assert str(informed["timestamp"]).endswith("Z")
     assert "ZeroDivisionError" in str(failed["exception"])
     assert "a.library" == library["logger"]
+
+
+TRACED = """
+import structlog
+from gateway.ops.log import configure
+
+configure("info")
+held_in_a_variable = "content of " + "an event"
+try:
+    1 / 0
+except ZeroDivisionError:
+    structlog.get_logger().exception("it_failed")
+"""
+
+
+def test_a_traceback_on_a_terminal_shows_no_variables():
+    here, there = pty.openpty()
+    subprocess.run([sys.executable, "-c", TRACED], cwd=ROOT, stderr=there, check=True)
+    os.close(there)
+    shown = b""
+    with contextlib.suppress(OSError):
+        while piece := os.read(here, 65536):
+            shown += piece
+    os.close(here)
+
+    assert b"ZeroDivisionError" in shown
+    assert b"content of an event" not in shown
