@@ -26,6 +26,7 @@ from gateway.ops.control import Command, ControlServer
 from gateway.ops.listener import ops_app
 from gateway.ops.metrics import Metrics
 from gateway.ops.notify import feed_watchdog
+from gateway.query import Search
 from gateway.retention import Retention, policy_of
 from gateway.store import Rotates, Selection
 from gateway.stores import open_store
@@ -42,6 +43,9 @@ from gateway.web.tls import Renewable
 
 log = structlog.get_logger()
 
+
+_LAST_SECONDS = 2.0
+"""Seconds that a search for a tenant's last event may take."""
 
 _BUSY = 1.0
 """Seconds after a commit for which the gateway counts as busy."""
@@ -62,7 +66,7 @@ class Gateway:
         self._settings = settings
         self.configured = Configured.of(settings, adapters)
         self.metrics = Metrics()
-        self.metrics.configured(self.configured.fingerprint)
+        self.metrics.configured(self.configured.fingerprint, self.configured.tenants)
         limits = settings.limits
         self._budget = Budget(limits.inflight_bytes, limits.tenant_inflight_bytes)
         self.address: tuple[str, int] = ("", 0)
@@ -155,6 +159,20 @@ class Gateway:
         indexing = Indexing(store, lambda: assembly.to_store.committed_within(_BUSY))
         indexing.start()
         self._stack.push_async_callback(indexing.close)
+        last = asyncio.create_task(self._find_last_events(), name="last-events")
+        self._stack.push_async_callback(_cancel, last)
+
+    async def _find_last_events(self) -> None:
+        """Tell the metrics when each tenant last sent something, before this process did."""
+        for dialect, tenant in self.configured.tenants:
+            wanted = Search(dialect=dialect, tenant=tenant, limit=1)
+            try:
+                page = await self._store.search(wanted, _LAST_SECONDS)
+            except StoreError as error:
+                log.warning("last_events_unknown", error=str(error))
+                return
+            for _, record in page.found:
+                self.metrics.accepted_before(dialect, tenant, record.received_at / 1e6)
 
     async def _receive(self) -> None:
         for adapter in self.configured.adapters:
@@ -207,7 +225,7 @@ class Gateway:
         self._reception, self.configured = handler, configured
         if self._server is not None:
             self._server.respond = handler.handle
-        self.metrics.configured(configured.fingerprint)
+        self.metrics.configured(configured.fingerprint, configured.tenants)
 
     def needs_restart(self, wanted: Settings) -> list[str]:
         """The options that *wanted* has otherwise and that only a start reads."""

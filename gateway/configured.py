@@ -13,7 +13,7 @@ import msgspec
 from gateway.adapter import AnyAdapter, HasFolders
 from gateway.adapters import ADAPTERS
 from gateway.auth import Keyring
-from gateway.checks import AdapterClasses
+from gateway.checks import AdapterClasses, tenants_of
 from gateway.config import Settings
 from gateway.intake.redact import Redactor
 from gateway.rules import rates_of, redactor_of
@@ -51,6 +51,12 @@ class Configured:
             if isinstance(adapter, HasFolders)
             for prefix, folder in adapter.folders().items()
         }
+
+    @property
+    def tenants(self) -> list[tuple[str, str]]:
+        """The dialect and the name of each tenant."""
+        tables = self.settings.dialects.items()
+        return [(dialect, one.tenant) for dialect, table in tables for one in tenants_of(table)]
 
     @classmethod
     def of(cls, settings: Settings, adapters: AdapterClasses = ADAPTERS) -> "Configured":

@@ -5,6 +5,7 @@ Labels are configured names and members of closed lists, never text of clients.
 
 import asyncio
 import platform
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import (
@@ -49,6 +50,13 @@ class _EventCounts(Collector):
         self.events: dict[tuple[str, str], dict[Outcome, int]] = {}
         self.rejected: dict[tuple[str, str], int] = {}
         self.bytes: dict[tuple[str, str], int] = {}
+        self.last: dict[tuple[str, str], float] = {}
+
+    def expect(self, who: tuple[str, str]) -> dict[Outcome, int]:
+        """Have all series of a dialect and a tenant, with 0 where nothing was counted."""
+        self.rejected.setdefault(who, 0)
+        self.bytes.setdefault(who, 0)
+        return self.events.setdefault(who, dict.fromkeys(Outcome, 0))
 
     def collect(self) -> Iterable[Metric]:
         for outcome, (name, text) in _EVENTS_OF.items():
@@ -60,6 +68,12 @@ class _EventCounts(Collector):
             self.rejected,
         )
         yield _family("gateway_bytes", "Bytes of accepted bodies after decompression.", self.bytes)
+        last = GaugeMetricFamily(
+            "gateway_last_event_timestamp_seconds", "When an event was last accepted.", labels=_WHO
+        )
+        for who, seconds in self.last.items():
+            last.add_metric(who, seconds)
+        yield last
 
 
 def _family(name: str, text: str, counts: Mapping[tuple[str, str], int]) -> Metric:
@@ -140,8 +154,14 @@ class Metrics:
             "gateway_config_hash", "48 bits of a hash of the configuration in use.", registry=new
         )
 
-    def configured(self, fingerprint: int) -> None:
-        """A configuration with this *fingerprint* is in use from now on."""
+    def configured(self, fingerprint: int, tenants: Iterable[tuple[str, str]]) -> None:
+        """A configuration with this *fingerprint* and these *tenants* is in use from now on.
+
+        Tenants are a dialect and a name. Each has its series, with 0 if it sends nothing:
+        else no alert could tell that.
+        """
+        for who in tenants:
+            self._counts.expect(who)
         self._configured_at.set_to_current_time()
         self._config_hash.set(fingerprint)
 
@@ -178,14 +198,17 @@ class Metrics:
         counts = self._counts
         events = counts.events.get(who)
         if events is None:
-            events = counts.events[who] = dict.fromkeys(Outcome, 0)
-            counts.rejected.setdefault(who, 0)
-            counts.bytes[who] = 0
+            events = counts.expect(who)
         for outcome, count in tally:
             events[outcome] += count
         if rejected:
             counts.rejected[who] += rejected
         counts.bytes[who] += size
+        counts.last[who] = time.time()
+
+    def accepted_before(self, dialect: str, tenant: str, seconds: float) -> None:
+        """An event of an earlier life of the gateway was accepted at that time, in Unix seconds."""
+        self._counts.last.setdefault((dialect, tenant), seconds)
 
     def quarantined(self, dialect: str, tenant: str, events: int) -> None:
         """Count events of a request that was refused after they were quarantined."""

@@ -126,7 +126,40 @@ async def test_metric_labels_contain_no_text_of_clients(gateway):
     text = await page(gateway)
 
     families = list(text_string_to_metric_families(text))
-    assert all(family.name.startswith("gateway_") for family in families)
+    assert all(family.name.startswith(("gateway_", "process_")) for family in families)
     assert all(family.documentation for family in families)
     assert "s3cr3t" not in text
-    assert {"", "T1"} == set(re.findall(r'tenant="([^"]*)"', text))
+    configured = {tenant for _, tenant in gateway.gateway.configured.tenants}
+    assert {"", *configured} == set(re.findall(r'tenant="([^"]*)"', text))
+
+
+async def test_every_configured_tenant_has_its_series_before_it_sends_anything(gateway):
+    for who in (SPACE, T1):
+        for name in ("accepted", "duplicate", "queued", "rejected", "bytes"):
+            assert 0 == await gateway.metric(f"gateway_{name}_total{who}")
+
+
+async def test_the_time_of_the_last_event_is_known_again_after_a_restart(running):
+    name = f"gateway_last_event_timestamp_seconds{SPACE}"
+    async with running() as gateway:
+        assert name not in await page(gateway)
+        before = time.time()
+        await gateway.logspace([AGENT_EVENT])
+        first = await gateway.metric(name)
+        assert before <= first <= time.time()
+
+    async with running() as again:
+        found = await eventually(lambda: metric_or_none(again, name))
+        assert abs(found - first) < 1
+
+
+async def metric_or_none(gateway: Running, name: str) -> float | None:
+    return await gateway.metric(name) if name in await page(gateway) else None
+
+
+async def test_the_page_has_no_times_of_creation_and_tells_what_runs(gateway):
+    shown = await page(gateway)
+
+    assert "_created" not in shown
+    assert 'gateway_build_info{python="' in shown
+    assert "process_resident_memory_bytes" in shown
