@@ -185,11 +185,13 @@ def shape_of(field: fields.Field[Any]) -> Shape:  # Any: a field of whatever it 
 
 def _shape_of_properties(field: Properties) -> Shape:
     """A section of single values and arrays. The field gives what stood there, unresolved."""
+    if field.validators:
+        raise _underivable(field, "validators of a section")
     one = shape_of(field.values)
     accepts, kind = one.accepts, one.type
     if datetime in (kind, *get_args(kind)):
         kind, accepts = str if kind is datetime else str | None, _loads(field.values)
-    section: Any = dict[str, kind | list[kind]] | None  # type: ignore[valid-type]
+    section: Any = dict[str, kind | list[kind]]  # type: ignore[valid-type]
     return Shape(section, accepts=accepts and _each(accepts))
 
 

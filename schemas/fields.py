@@ -134,7 +134,7 @@ MAX_CHECKED = 10_000
 """Values of a table that are checked one by one; to check one takes a microsecond."""
 
 
-class Properties(fields.Field[Any]):  # Any: a mapping or None
+class Properties(fields.Field[Any]):  # Any: a mapping, or None where there is none
     """A table of properties: each name has one value, or an array of values, of one type.
 
     It has at most `MAX_CHECKED` values where they are not plainly right. The check stops
@@ -148,7 +148,7 @@ class Properties(fields.Field[Any]):  # Any: a mapping or None
     }
 
     def __init__(self, values: fields.Field[Any], **kwargs: Any) -> None:  # Any: options
-        super().__init__(load_default=None, allow_none=True, **kwargs)
+        super().__init__(load_default=None, allow_none=False, **kwargs)
         self.values = values
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:

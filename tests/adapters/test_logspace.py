@@ -50,7 +50,7 @@ def test_every_release_of_agents_finds_its_address(logspace, method, path):
         dict(reversed({**READING, **ARRAYS}.items())),
         reading(pid=None, gid=None, marker=None),
         reading(pid="p", gid="g", marker="m1", unknown={"a": [1]}),
-        reading(double_properties=None, string_properties={}),
+        reading(double_properties={}, string_properties={}),
         reading(id="\x00\ud800"),
     ],
 )
@@ -127,6 +127,9 @@ def test_an_event_next_to_one_with_nan_keeps_its_exact_text(logspace):
         (reading(string_properties={"a": 5}), "string-properties.a"),
         (reading(string_properties={"a": None}), "string-properties.a"),
         (reading(string_properties=[]), "string-properties"),
+        (reading(string_properties=None), "string-properties"),
+        (reading(boolean_properties=None), "boolean-properties"),
+        (reading(date_properties=None), "date-properties"),
     ],
 )
 def test_a_problem_is_reported_with_its_path_and_its_event_rejected(logspace, event, path):

@@ -77,7 +77,7 @@ def of(field, name="a", **others):
         (LenientTimestamp(), ['"noon"', "5", "null", "[1]", '"2015-05-18T14:07:00"'], []),
         (Whole(INT32), ["4"], ["4.5", str(2**31)]),
         (Real(), ["4", "4.0", '"NaN"'], ['"nan"', "true"]),
-        (Properties(Text()), ['{"a":1,"b":["x",null]}'], ['{"a":true}']),
+        (Properties(Text()), ['{"a":1,"b":["x",null]}'], ['{"a":true}', "null"]),
         (
             Properties(fields.String(validate=validate.Length(equal=1))),
             ['{"a":["x"]}'],
