@@ -45,11 +45,16 @@ def cut(disk: Disk, image: Path) -> Iterator[None]:
 
 WAYS: dict[str, Way] = {"killed": killed, "cut": cut, "shuffled": Disk.every_naming}
 
-EACH_WAY = [
-    "killed",
-    pytest.param("cut", marks=pytest.mark.slow),
-    pytest.param("shuffled", marks=pytest.mark.slow),
-]
+EACH_WAY = pytest.mark.parametrize(
+    # A crash after every sync and naming, and after each few writes.
+    ("way", "every"),
+    [
+        ("killed", 25),
+        pytest.param("killed", 7, marks=pytest.mark.slow),
+        pytest.param("cut", 7, marks=pytest.mark.slow),
+        pytest.param("shuffled", 7, marks=pytest.mark.slow),
+    ],
+)
 
 # A store whose last events are only in its log, as after a kill: the process ends at once.
 LEFT = """
@@ -141,8 +146,8 @@ async def counted(site: Site) -> Counter[str]:
     return found
 
 
-@pytest.mark.parametrize("way", EACH_WAY)
-async def test_a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing(site, shim, way):
+@EACH_WAY
+async def test_a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing(site, shim, way, every):
     await site.store(make_record("a", data='"a"'), make_record(data='"keyless"'))
     left(site, "b", "c")
     names = {"a", "b", "c"}
@@ -150,7 +155,7 @@ async def test_a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing(site,
     found = steps(site, shim, "rotate")
 
     states = set()
-    for where, image in images(site, found, disk, WAYS[way], every=7):
+    for where, image in images(site, found, disk, WAYS[way], every=every):
         async with closing(await open_store(f"sqlite:///{image.events}", 10)) as store:
             again = await store.append([make_record(name) for name in sorted(names)])
             assert {Outcome.DUPLICATE} == set(again), where
@@ -161,9 +166,9 @@ async def test_a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing(site,
     assert {1, 2} == states
 
 
-@pytest.mark.parametrize("way", EACH_WAY)
+@EACH_WAY
 async def test_a_crash_at_any_step_of_a_restore_keeps_all_of_the_old_state_or_of_the_new_one(
-    site, shim, way
+    site, shim, way, every
 ):
     await site.store(make_record("a", data='"a"'))
     await site.queue(make_record("q", data='"q"'), make_record("drained", data='"drained"'))
@@ -177,7 +182,7 @@ async def test_a_crash_at_any_step_of_a_restore_keeps_all_of_the_old_state_or_of
     found = steps(site, shim, "restore", backup["folder"])
 
     states = set()
-    for where, image in images(site, found, disk, WAYS[way], every=7):
+    for where, image in images(site, found, disk, WAYS[way], every=every):
         async with closing(await open_store(f"sqlite:///{image.events}", 10)) as store:
             [one] = await store.append([make_record("new", data='"new"')])
             assert Outcome.STORED == one, where
@@ -243,8 +248,8 @@ async def test_commands_know_of_an_interrupted_restore(site, interrupted):
     assert interrupted == (site.folder / "replaced-events-x").exists()
 
 
-@pytest.mark.parametrize("way", EACH_WAY)
-async def test_a_crash_at_any_step_of_a_prune_keeps_what_was_to_stay(site, shim, way):
+@EACH_WAY
+async def test_a_crash_at_any_step_of_a_prune_keeps_what_was_to_stay(site, shim, way, every):
     person, others = {"subject": "user-1"}, {"subject": "user-2"}
     stays = [make_record(f"s{n}", data=f'"s{n}"', **others) for n in range(3)]
     goes = [make_record(f"g{n}", data=f'"g{n}"', **person) for n in range(3)]
@@ -255,7 +260,7 @@ async def test_a_crash_at_any_step_of_a_prune_keeps_what_was_to_stay(site, shim,
     found = steps(site, shim, "prune", "--before", "2026-01-15", "--subject", "user-1")
 
     states = set()
-    for where, image in images(site, found, disk, WAYS[way], every=7):
+    for where, image in images(site, found, disk, WAYS[way], every=every):
         async with closing(await open_spool(image.spool, 100)) as spool:
             queued = {json.loads(one.data) for one in (await spool.peek(10, 1 << 20)).records}
         assert "sq" in queued <= {"sq", "gq"}, where

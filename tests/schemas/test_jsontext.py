@@ -82,19 +82,17 @@ def test_whatever_follows_the_last_part_of_a_large_array_is_an_error(values, tai
         split_array(body[:-1] + tail.encode())
 
 
-@pytest.mark.parametrize("last", [b"]", b"]x", b",]", b"", b"]]"])
-def test_a_large_batch_is_split_in_parts(last):
-    events = [json.dumps({"id": f"{at}", "a": [{"n": 1}, {"n": 2}]}) for at in range(60_000)]
-    body = f"[{', '.join(events)}".encode() + last
+def test_a_large_batch_is_split_in_parts():
+    events = [f'{{"id": "{at}", "a": [{{"n": 1}}, {{"n": 2}}]}}' for at in range(60_000)]
+    body = f"[{', '.join(events)}".encode()
     assert len(body) > 2 * cutting.PART
-    parts = arrays_of.split_array(body)
-    if last == b"]":
-        found = list(parts)
-        assert len(found) < 6
-        assert events == [one.decode() for part in found for one in part]
-    else:
+    found = list(arrays_of.split_array(body + b"]"))
+    assert len(found) < 6
+    assert events == [one.decode() for part in found for one in part]
+
+    for last in (b"]x", b",]", b"", b"]]"):
         with pytest.raises(Unreadable):
-            list(parts)
+            list(arrays_of.split_array(body + last))
 
 
 @given(arrays())

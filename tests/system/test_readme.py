@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.forking import Forked, start
+
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
@@ -72,15 +74,11 @@ class Reader:
             text = text.replace(f"127.0.0.1:{documented}", f"127.0.0.1:{port}")
         return text
 
-    def start(self, log: Path) -> "subprocess.Popen[bytes]":
+    def start(self, log: Path) -> Forked:
         """What `make serve` starts."""
         with log.open("wb") as errors:
-            server = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", "--config", "config.example.toml"],
-                cwd=self.folder,
-                stderr=errors,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
+            arguments = ["-m", "gateway", "serve", "--config", "config.example.toml"]
+            server = start(arguments, cwd=self.folder, stderr=errors)
         deadline = time.monotonic() + 20
         while b"gateway_started" not in log.read_bytes():
             if time.monotonic() > deadline or server.poll() is not None:
