@@ -265,7 +265,11 @@ class SqliteStore(Readings):
             self._streams, self._senders, self._expiry = Streams(), Senders(), None
             self._tallies.forget_numbers()
 
-        departed, path = self._departed.extend, self._database.claim.path
+        def departed(found: Sequence[tuple[bytes, bytes | None]]) -> None:
+            # Not its method alone: each append begins with another list.
+            self._departed.extend(found)
+
+        path = self._database.claim.path
         self._erasing = True
         try:
             done = await erase(self._database, wanted, marks, departed, renumbered, progress)

@@ -1,5 +1,6 @@
 """Transactions that became durable although their COMMIT failed."""
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -8,9 +9,10 @@ import pytest
 
 from gateway.errors import StoreError
 from gateway.record import Outcome
+from gateway.store import Selection
 from gateway.stores.database import Engine
 from gateway.stores.sqlite import open_store
-from tests.records import closing, make_record, sequences
+from tests.records import closing, make_record, sequences, stored
 
 
 class _Connection(sqlite3.Connection):
@@ -57,3 +59,20 @@ async def test_our_own_attempts_stay_known_when_the_index_is_read_again(tmp_path
 
         assert [Outcome.DUPLICATE, Outcome.STORED] == list(again)
         assert [1, 2, 3] == await sequences(store)
+
+
+async def test_what_was_erased_while_its_outcome_was_unknown_does_not_come_back(tmp_path):
+    async with closing(await open_store(f"sqlite:///{tmp_path}/events.db", 10)) as store:
+        await store.append([make_record(f"{n}", subject="other") for n in range(9000)])
+        begun = asyncio.Event()
+        pruning = asyncio.create_task(store.prune(Selection(subject="Ada"), lambda *_: begun.set()))
+        await begun.wait()
+        keyless = make_record(subject="Ada")
+        await store.append([keyless])
+        assert 1 == (await pruning).events
+
+        # It waits in the spool as well: whoever sent it was told nothing.
+        await store.reconcile([keyless.id])
+        assert [Outcome.STORED] == list(await store.append([keyless]))
+
+        assert [] == await stored(store, subject="Ada")
