@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from schemas import Problem
+
 
 class EventRecord(msgspec.Struct, frozen=True, gc=False):
     """One event of any dialect; the attribute names are those of CloudEvents 1.0.
@@ -91,11 +93,12 @@ class Receipt(msgspec.Struct, frozen=True):
     """Proof, given only after the commit, of what became of a request's events.
 
     `outcomes` are in the order of the events; `rejected` counts the invalid elements
-    that went to quarantine.
+    that went to quarantine, and `problems` tells the first things that are wrong with them.
     """
 
     outcomes: Sequence[Outcome]
     rejected: int = 0
+    problems: Sequence[Problem] = ()
 
     def count(self, outcome: Outcome) -> int:
         """How many of the request's events ended as *outcome*."""

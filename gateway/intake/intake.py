@@ -136,7 +136,8 @@ class Intake:
             self.counts.rejected(dialect, inbound.tenant.name, reading.rejections)
         if rejected and not records and on_invalid != "accept":
             raise _invalid(rejected)
-        return Receipt(outcomes[: len(records)], reading.rejections)
+        problems = _reported(rejected) if rejected else ()
+        return Receipt(outcomes[: len(records)], reading.rejections, problems)
 
     async def quarantine_body(
         self, dialect: str, inbound: Inbound[Tenant], problem: Problem
@@ -269,8 +270,11 @@ def _neither() -> Refusal:
     return Refusal(Reason.UNAVAILABLE, "Neither the store nor the spool can be written.")
 
 
-def _invalid(rejected: Sequence[Rejected]) -> Refusal:
+def _reported(rejected: Sequence[Rejected]) -> tuple[Problem, ...]:
+    """What an answer tells of the rejected elements."""
     problems = (problem for one in rejected for problem in one.absolute_problems())
-    return Refusal(
-        Reason.INVALID, problems=tuple(itertools.islice(problems, MAX_REPORTED_PROBLEMS))
-    )
+    return tuple(itertools.islice(problems, MAX_REPORTED_PROBLEMS))
+
+
+def _invalid(rejected: Sequence[Rejected]) -> Refusal:
+    return Refusal(Reason.INVALID, problems=_reported(rejected))

@@ -165,7 +165,7 @@ async def test_an_event_that_the_spool_kept_although_it_failed_is_stored_once(de
 async def test_accept_lets_a_request_with_only_invalid_events_succeed(desk):
     receipt = await desk.accept(rejected=(bad(), bad()), on_invalid="accept")
 
-    assert Receipt([], 2) == receipt
+    assert Receipt([], 2, (Problem("[0].time", "Missing."),) * 2) == receipt
     # The same content twice is kept once.
     assert 1 == len(await stored(desk.store))
 
@@ -207,7 +207,9 @@ async def test_while_the_store_is_unavailable_events_are_queued_and_reach_it_onc
     with locked(desk.store_path):
         assert [QUEUED, QUEUED] == await desk.outcomes(make_record("a"), make_record())
         assert [DUPLICATE, QUEUED] == await desk.outcomes(make_record("a"), make_record("b"))
-        assert Receipt([QUEUED], 1) == await desk.accept(make_record("c"), rejected=(bad(),))
+        problems = (Problem("[0].time", "Missing."),)
+        receipt = await desk.accept(make_record("c"), rejected=(bad(),))
+        assert Receipt([QUEUED], 1, problems) == receipt
         refusal = await desk.refused(rejected=(bad(b"other"),))
         assert Reason.INVALID is refusal.reason
 
