@@ -123,7 +123,8 @@ class ParseResult(msgspec.Struct):
     looked for. `batch` tells whether the request may hold any number of events, and
     `max_event` how many bytes each of them may have. Of a request that is read piece by
     piece, these are the elements of one piece, before which there were `offset` others, and
-    `rejected_before` of them different and invalid.
+    `rejected_before` of them different and invalid. `kept` is what the adapter's `read` keeps
+    from one call to the next.
     """
 
     records: list[EventRecord]
@@ -135,6 +136,7 @@ class ParseResult(msgspec.Struct):
     max_event: int = MAX_EVENT
     offset: int = 0
     rejected_before: int = 0
+    kept: Any = None  # Any: whatever an adapter needs
 
     @property
     def elements(self) -> int:
@@ -182,6 +184,8 @@ class Ingest(msgspec.Struct, Generic[TenantT], frozen=True):
             long; `ParseResult.elements` tells where it goes on. Raises
             `schemas.Unreadable` only for a body of one event.
         batch: whether a body may hold any number of events.
+        composed: whether `split` makes texts that the body does not hold as they are;
+            they are counted like bytes of the body.
         media_types: whether a Content-Type is supported; None supports every one.
         wants_queue: whether to answer from the spool, before the store has the
             events; None never does.
@@ -198,6 +202,7 @@ class Ingest(msgspec.Struct, Generic[TenantT], frozen=True):
     split: Callable[[Inbound[TenantT]], Iterable[list[bytes]]]
     read: Callable[[Inbound[TenantT], Sequence[bytes], ParseResult], None]
     batch: bool
+    composed: bool = False
     media_types: Callable[[str], bool] | None = None
     wants_queue: Callable[[Inbound[TenantT]], bool] | None = None
     masked: Callable[[bytes], bytes] | None = None

@@ -83,7 +83,7 @@ class PieceByPiece:
 
     @property
     def receipt(self) -> Receipt:
-        return Receipt(self._outcomes, self._rejected)
+        return Receipt(self._outcomes, self._rejected, self._problems)
 
     async def run(self, on_invalid: str) -> None:
         """Store everything; return when it is durable.

@@ -134,6 +134,8 @@ class Storing:
                 await asyncio.sleep(0)
             if endpoint.batch:
                 share.grow(PER_EVENT * len(part))
+            if endpoint.composed:
+                share.grow(sum(map(len, part)))
             raws += part
         reading = ParseResult([], [], batch=endpoint.batch, max_event=self._max_event)
         if raws:
