@@ -229,11 +229,14 @@ class Adapter(ABC, Generic[OptionsT, CredentialT, TenantT]):
         dialect: the word for it, used in records, metrics and the configuration.
         options: the type of its table in the configuration.
         prefixes: the addresses whose 404 it words; the longest one that fits decides.
+        paired: whether its events have members in the form ``{"key": ..., "value": ...}``,
+            which the rules of masking then know by their keys.
     """
 
     dialect: ClassVar[str]
     options: ClassVar[type[Table]]
     prefixes: ClassVar[Sequence[str]]
+    paired: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -74,7 +74,7 @@ class Configured:
             settings,
             made,
             keyring,
-            redactor_of(settings),
+            redactor_of(settings, adapters),
             rates_of(settings.limits),
             context_of(server.certificate, server.key) if server.certificate else None,
             _fingerprint(settings),

@@ -1,6 +1,7 @@
 """The rules that the settings hold, in the words of the parts that follow them."""
 
-from gateway.checks import tenants_of
+from gateway.adapters import ADAPTERS
+from gateway.checks import AdapterClasses, tenants_of
 from gateway.config import Settings
 from gateway.intake.redact import Redactor, Rules
 from gateway.web.rates import Measure, Rate, Rates
@@ -9,15 +10,16 @@ from schemas.config import Rate as RateOption
 from schemas.options import Redaction
 
 
-def redactor_of(settings: Settings) -> Redactor:
-    """What masks, by the rules for all and those of each tenant."""
+def redactor_of(settings: Settings, adapters: AdapterClasses = ADAPTERS) -> Redactor:
+    """What masks what *adapters* read, by the rules for all and those of each tenant."""
     tenants: dict[tuple[str, str], Rules] = {}
     for dialect, table in settings.dialects.items():
         for tenant in tenants_of(table):
             # A tenant may have several tables: a space may have one, and a file of tokens.
             name = dialect, tenant.tenant
             tenants[name] = tenants.get(name, Rules()).joined(_rules(tenant.redact))
-    return Redactor(_rules(settings.redact), tenants)
+    paired = [adapter.dialect for adapter in adapters if adapter.paired]
+    return Redactor(_rules(settings.redact), tenants, paired)
 
 
 def _rules(table: Redaction) -> Rules:

@@ -1,16 +1,19 @@
 """Masking of secrets, before anything is stored, spooled or quarantined.
 
 There are two kinds of rules, by default and per tenant: headers of logged API calls,
-and members at any depth. Names match in any case. What is kept is rewritten or proven
-free of such members: mostly the text itself tells, and is not decoded.
+and members at any depth. Names match in any case. Some dialects write members as pairs
+of a name and a value (`gateway.intake.pairs`), and the rules apply to those as well.
+What is kept is rewritten or proven free of such members: mostly the text itself tells,
+and is not decoded.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from gateway.intake.pairs import Pairs
 from gateway.record import EventRecord
 from schemas import Problem, Unreadable, jsontext
 from schemas.members import Names, value_end
@@ -51,10 +54,22 @@ class Rules(msgspec.Struct, frozen=True):
 class Redactor:
     """Applies the default rules and those of the record's tenant."""
 
-    def __init__(self, default: Rules, tenants: Mapping[tuple[str, str], Rules]) -> None:
-        """*tenants* maps (dialect, tenant) to rules that apply in addition to *default*."""
+    def __init__(
+        self,
+        default: Rules,
+        tenants: Mapping[tuple[str, str], Rules],
+        paired: Collection[str] = (),
+    ) -> None:
+        """*tenants* maps (dialect, tenant) to rules that apply in addition to *default*.
+
+        *paired* are the dialects that write members as pairs.
+        """
         self._default = _Masks.of(default)
-        self._tenants = {name: _Masks.of(default.joined(rules)) for name, rules in tenants.items()}
+        self._paired = {dialect: _Masks.of(default, paired=True) for dialect in paired}
+        self._tenants = {
+            name: _Masks.of(default.joined(rules), paired=name[0] in paired)
+            for name, rules in tenants.items()
+        }
         self.active = any((self._default, *self._tenants.values()))
 
     def redact(self, record: EventRecord) -> EventRecord:
@@ -104,7 +119,8 @@ class Redactor:
         return problem
 
     def _masks(self, dialect: str, tenant: str) -> "_Masks | None":
-        return self._tenants.get((dialect, tenant), self._default)
+        default = self._paired.get(dialect, self._default)
+        return self._tenants.get((dialect, tenant), default)
 
 
 class _Masks(msgspec.Struct, frozen=True):
@@ -112,13 +128,15 @@ class _Masks(msgspec.Struct, frozen=True):
 
     rules: Rules
     names: Names
+    pairs: Pairs | None
 
     @classmethod
-    def of(cls, rules: Rules) -> "_Masks | None":
+    def of(cls, rules: Rules, *, paired: bool = False) -> "_Masks | None":
         if not rules:
             return None
         also = {"headers"} if rules.headers else set()
-        return cls(rules, Names(rules.keys | rules.headers | also))
+        pairs = Pairs(rules.keys, rules.headers) if paired else None
+        return cls(rules, Names(rules.keys | rules.headers | also), pairs)
 
     def applied_to(self, text: str) -> tuple[str, set[str] | None] | None:
         """JSON text with its secrets masked, and the secrets; None if that would take long.
@@ -129,6 +147,8 @@ class _Masks(msgspec.Struct, frozen=True):
             Unreadable: the text is not JSON.
         """
         raw = text.encode("utf-8", "surrogatepass")
+        if self.pairs is not None and self.pairs.may_be_in(text):
+            return self._rewritten(raw)
         members = self.names.find(raw, MAX_MASKS)
         if members is None:
             return self._rewritten(raw)
@@ -183,7 +203,10 @@ class _Masks(msgspec.Struct, frozen=True):
             return None
         document = jsontext.loads(raw, constants=float, max_depth=None)
         secrets: set[str] = set()
-        for value in _mask(document, self.rules):
+        masked = _mask(document, self.rules)
+        if self.pairs is not None:
+            masked += self.pairs.mask(document, MASK)
+        for value in masked:
             secrets |= _texts_of(value)
         return jsontext.dumps(document), secrets
 

@@ -303,3 +303,76 @@ def test_no_secret_is_left_however_often_a_member_is_repeated(text, decoded):
                 check(one, in_headers=lowered == "headers")
 
     check(json.loads(kept, object_pairs_hook=_pairs))
+
+
+PAIRED = Redactor(Rules.of(["cookie", "X-Api-Key"], ["password", "enduser.id"]), {}, ["otlp"])
+
+
+def pair(key: object, value: object = None) -> dict[str, object]:
+    return {"key": key, "value": {"stringValue": SECRET} if value is None else value}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "password",
+        "PassWord",
+        "user.password",
+        "password.old",
+        "a.Password.b",
+        "enduser.id",
+        "app.enduser.id",
+        "http.request.header.cookie",
+        "http.response.header.x-api-key",
+        "http.request.header.x_api_key",
+    ],
+)
+def test_a_pair_is_masked_by_its_key(key):
+    array = {"arrayValue": {"values": [{"stringValue": SECRET}]}}
+    inner = {"kvlistValue": {"values": [pair(key)]}}
+    document = {"attributes": [pair(key), pair(key, array), pair("outer", inner)]}
+    reversed_pair = {"value": {"stringValue": SECRET}, "key": key}
+    found = masked(PAIRED, {**document, "more": [reversed_pair]}, dialect="otlp")
+
+    assert SECRET not in json.dumps(found)
+    assert [pair(key, {"stringValue": MASK})] * 2 == found["attributes"][:2]
+
+
+@pytest.mark.parametrize(
+    "key", ["passwords", "enduser", "id", "cookie", "http.request.header.cookies", 5, None]
+)
+def test_a_pair_with_another_key_is_kept(key):
+    document = {"attributes": [pair(key)], "password": SECRET}
+
+    expected = {**document, "password": MASK}
+    assert expected == masked(PAIRED, document, dialect="otlp")
+
+
+def test_a_key_with_an_escape_is_masked_too():
+    data = '{"attributes":[{"key":"pass\\u0077ord","value":{"stringValue":"s3cr3t"}}]}'
+
+    assert SECRET not in PAIRED.redact(make_record(data=data, dialect="otlp")).data
+
+
+def test_a_type_or_subject_that_repeats_a_masked_pair_is_masked():
+    data = json.dumps({"attributes": [pair("password")]})
+    record = make_record(data=data, dialect="otlp", type=SECRET, subject=SECRET)
+
+    redacted = PAIRED.redact(record)
+    assert (MASK, MASK) == (redacted.type, redacted.subject)
+
+
+def test_pairs_mean_nothing_in_other_dialects():
+    document = {"attributes": [pair("password")]}
+
+    assert document == masked(PAIRED, document, dialect="moesif")
+
+
+def test_rules_of_a_tenant_apply_to_pairs():
+    rules = {("otlp", "acme"): Rules.of([], ["token"])}
+    redactor = Redactor(Rules(), rules, ["otlp"])
+    document = {"attributes": [pair("token")]}
+
+    kept = masked(redactor, document, dialect="otlp", tenant="acme")
+    assert pair("token", {"stringValue": MASK}) == kept["attributes"][0]
+    assert document == masked(redactor, document, dialect="otlp", tenant="other")
