@@ -1,3 +1,3 @@
-"""An event ingestion gateway: three dialects in, one durable record out."""
+"""An event ingestion gateway: four dialects in, one durable record out."""
 
 __version__ = "0.1.0"

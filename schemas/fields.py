@@ -91,9 +91,14 @@ class RequiredText(fields.String):
 
 def storable(text: str | None) -> str | None:
     """Return *text*; raise ValidationError if no store could read it back unchanged."""
-    if text is not None and _UNSTORABLE.search(text):
+    if text is not None and not is_storable(text):
         raise ValidationError("Contains a NUL or a lone surrogate.")
     return text
+
+
+def is_storable(text: str) -> bool:
+    """Whether a store can read *text* back unchanged as a type or a subject."""
+    return _UNSTORABLE.search(text) is None
 
 
 class Object(fields.Field[Any]):  # Any: a mapping or None

@@ -282,6 +282,9 @@ listen = "127.0.0.1:0"
 [[moesif.applications]]
 tenant = "acme"
 ids = ["{APPLICATION_ID}"]
+[[otlp.applications]]
+tenant = "acme"
+ids = ["{APPLICATION_ID}"]
 [[logspace.spaces]]
 tenant = "development"
 tokens = ["development"]

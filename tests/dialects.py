@@ -48,6 +48,7 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         error: members that the body of every refusal has.
         tenant, kind: what is stored of the event.
         batch: how it writes batches, if it does.
+        batches: how it writes them at addresses that differ in this, by the address's end.
     """
 
     method: str
@@ -62,6 +63,12 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     headers: dict[str, str] = {}
     params: dict[str, str] = {}
     batch: Batch | None = None
+    batches: dict[str, Batch] = {}
+
+    def batch_at(self, path: str) -> Batch | None:
+        """How batches are written at an address."""
+        own = (batch for end, batch in self.batches.items() if path.endswith(end))
+        return next(own, self.batch)
 
     @property
     def sent(self) -> dict[str, str]:

@@ -47,7 +47,7 @@ def test_check_says_ok_and_counts_the_tenants(folder):
     done = command("check", "--config", "config.toml", cwd=folder)
 
     assert [0, ""] == [done.exit_code, done.stdout]
-    assert "config.toml: OK, 4 tenants" == done.stderr.splitlines()[-1]
+    assert "config.toml: OK, 5 tenants" == done.stderr.splitlines()[-1]
 
 
 def test_check_reports_every_problem_with_file_path_and_nearest_name_and_exits_78(folder):
@@ -316,7 +316,7 @@ def test_export_of_a_store_in_memory_is_an_error(folder):
 @pytest.mark.parametrize(
     ("name", "status", "words"),
     [
-        ("config.toml", 0, "config.toml: OK, 4 tenants\n"),
+        ("config.toml", 0, "config.toml: OK, 5 tenants\n"),
         ("absent", 78, "absent: No such file or directory\n"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.adapters.direct import DirectDevice, DirectLogspace, DirectMoesif
+from tests.adapters.direct import DirectDevice, DirectLogspace, DirectMoesif, DirectOtlp
 
 
 @pytest.fixture
@@ -18,3 +18,8 @@ def logspace() -> DirectLogspace:
 @pytest.fixture
 def device() -> DirectDevice:
     return DirectDevice()
+
+
+@pytest.fixture
+def otlp() -> DirectOtlp:
+    return DirectOtlp()

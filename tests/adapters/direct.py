@@ -75,7 +75,9 @@ class Direct:
             if result.rejected and not result.records:
                 raise _invalid(result)
             outcomes = self._store(result.records)
-            reply = self.adapter.accepted(inbound, Receipt(outcomes, result.rejections))
+            problems = [problem for one in result.rejected for problem in one.absolute_problems()]
+            receipt = Receipt(outcomes, result.rejections, problems)
+            reply = self.adapter.accepted(inbound, receipt)
         except Refusal as refusal:
             reply = self.adapter.refused(refusal, head, tenant)
         return DirectAnswer(reply, outcomes, result.rejections)
@@ -153,3 +155,17 @@ class DirectDevice(Direct):
         path = f"/rest/v1/api/tenants/{tenant}/devices/{device}/events"
         sent = {"X-Moki-TenantAPIToken": "K1", "Content-Type": "application/json", **headers}
         return self.send("POST", path, body, sent)
+
+
+class DirectOtlp(Direct):
+    """OTLP, spoken by the tenant acme."""
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__("otlp", **changes)
+
+    def post(
+        self, path: str, body: Any, media_type: str = "application/json", **headers: str
+    ) -> DirectAnswer:
+        """POST to *path*."""
+        known = {"X-Moesif-Application-Id": APPLICATION_ID, "Content-Type": media_type}
+        return self.send("POST", path, body, {**known, **headers})

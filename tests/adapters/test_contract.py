@@ -71,7 +71,11 @@ def assert_words(adapter, answer, reason):
 
 @EACH
 def test_the_contract_of_a_dialect_with_batches_says_how_they_are_written(adapter):
-    assert (client(adapter).batch is not None) == bool(ingests(adapter, batches_only=True))
+    batches = [path for _, path in ingests(adapter, batches_only=True)]
+    known = client(adapter)
+
+    assert all(known.batch_at(path) for path in batches)
+    assert bool(known.batch or known.batches) == bool(batches)
 
 
 @EACH
@@ -207,9 +211,10 @@ async def test_an_event_belongs_to_the_tenant_of_its_credential(gateway, adapter
 async def test_an_empty_batch_succeeds_and_stores_nothing(gateway, adapter):
     known = client(adapter)
     for method, path in ingests(adapter, batches_only=True):
-        answer = await gateway.send(method, path, known.batch.of(), known.sent)
+        batch = known.batch_at(path)
+        answer = await gateway.send(method, path, batch.of(), known.sent)
 
-        assert (known.success, known.batch.answer) == (answer.status, answer.body.decode())
+        assert (known.success, batch.answer) == (answer.status, answer.body.decode())
     assert [] == await gateway.events()
 
 
@@ -270,7 +275,7 @@ async def test_a_body_that_is_not_json_is_400(shared, adapter, body):
 async def test_an_answer_with_very_many_problems_is_limited(shared, adapter):
     for method, path in ingests(adapter, batches_only=True):
         headers = {**client(adapter).sent, "Content-Encoding": "gzip"}
-        many = gzip.compress(client(adapter).batch.of(*["0"] * 2000))
+        many = gzip.compress(client(adapter).batch_at(path).of(*["0"] * 2000))
         answer = await shared.send(method, path, many, headers)
 
         assert_words(adapter, answer, Reason.INVALID)

@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 from marshmallow import fields, validate
 
+from schemas import otlp
 from schemas.base import Lenient
 from schemas.fields import Boolean, Object, Properties, Real, RequiredText, Text, Whole
 from schemas.timestamps import LenientTimestamp, Timestamp
@@ -43,6 +44,42 @@ TIMES = st.builds(
     st.sampled_from(["", ".5", ".082", ".381621", ".016472581"]),
     st.sampled_from(["Z", "+02:00", "-0530"]),
 )
+NANOS = st.integers(0, 2**64 - 1) | st.integers(0, 2**64 - 1).map(str)
+VALUES = st.recursive(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "stringValue": st.text(max_size=5),
+            "intValue": st.integers(-(2**63), 2**63 - 1).map(str) | st.integers(-9, 9),
+            "doubleValue": st.floats(allow_nan=False) | st.sampled_from(["NaN", "-Infinity"]),
+            "boolValue": st.booleans(),
+            "bytesValue": st.just("AA=="),
+        },
+    ),
+    lambda inner: (
+        st.builds(lambda one: {"arrayValue": {"values": one}}, st.lists(inner, max_size=2))
+        | st.builds(
+            lambda one: {"kvlistValue": {"values": [{"key": "k", "value": one}]}}, inner | st.none()
+        )
+    ),
+    max_leaves=3,
+)
+ATTRIBUTES = st.lists(st.fixed_dictionaries({"key": WORDS, "value": VALUES}), max_size=2)
+TYPED: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (otlp.AnyValue, VALUES),
+    (list[otlp.KeyValue], ATTRIBUTES),
+    (otlp.Resource, st.fixed_dictionaries({}, optional={"attributes": ATTRIBUTES})),
+    (otlp.Scope, st.fixed_dictionaries({}, optional={"name": WORDS, "attributes": ATTRIBUTES})),
+    (otlp.Status, st.fixed_dictionaries({}, optional={"code": st.integers(0, 2)})),
+    (list[otlp.SpanEvent], st.lists(st.fixed_dictionaries({"timeUnixNano": NANOS}), max_size=2)),
+    (list[otlp.SpanLink], st.lists(st.fixed_dictionaries({"traceId": WORDS}), max_size=2)),
+]
+
+
+def hexadecimal(digits: int) -> st.SearchStrategy[str]:
+    """The ids of *digits* hexadecimal digits, not all of them zeros."""
+    numbers = st.integers(1, 16**digits - 1)
+    return numbers.map(lambda number: f"{number:0{digits}x}")
 
 
 def valid(field: fields.Field[Any]) -> st.SearchStrategy[Any]:
@@ -55,6 +92,8 @@ def valid(field: fields.Field[Any]) -> st.SearchStrategy[Any]:
         return st.dictionaries(st.text(max_size=5), one | st.lists(one, max_size=2), max_size=2)
     if isinstance(field, Text):
         return WORDS | st.sampled_from([None, ""]) | st.integers()
+    if (values := _valid_otlp(field)) is not None:
+        return values
     for kind, strategy in _VALID:
         if isinstance(field, kind):
             return strategy
@@ -66,12 +105,23 @@ def valid(field: fields.Field[Any]) -> st.SearchStrategy[Any]:
     raise TypeError(f"no values are known for {field!r}")
 
 
+def _valid_otlp(field: fields.Field[Any]) -> st.SearchStrategy[Any] | None:
+    if isinstance(field, otlp.Typed):
+        return next(values for kind, values in TYPED if kind == field.kind) | st.none()
+    if isinstance(field, otlp.RequiredHexId):
+        return hexadecimal(field.digits)
+    if isinstance(field, otlp.HexId):
+        return hexadecimal(field.digits) | st.sampled_from([None, "", "0" * field.digits])
+    return None
+
+
 _VALID: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (LenientTimestamp, TIMES | st.sampled_from([None, "noon", 5])),
     (Timestamp, TIMES),
     (Object, OBJECTS),
     (Real, st.floats(allow_nan=False, allow_infinity=False) | st.integers()),
     (Boolean, st.booleans()),
+    (otlp.UnixNano, NANOS | st.none()),
     (RequiredText, WORDS),
 ]
 

@@ -20,20 +20,48 @@ RULES = {
     "logspace": {"default_orders": True},
 }
 NAMES = ["password", "PASSWORD", "pass\\u0077ord", "pin", "headers", "metadata", "a", "request"]
+EVENTS = {
+    "moesif": CALL,
+    "logspace": READING,
+    "device": REPORT,
+    "otlp": {"timeUnixNano": "1", "body": {"stringValue": "x"}},
+}
 SECRET_NAMES = ("password", "pin")
 
 
-def documents(chance: random.Random, levels: int = 4, secret: bool = False) -> str:
-    """JSON text in which the secret stands only where a rule masks it."""
+def pair(chance: random.Random, name: str, value: str) -> str:
+    """A member whose value is an array with an attribute of that name."""
+    names = [name, f"app.{name}", f"{name}.first"]
+    header = "http.request.header.authorization"
+    text = f'"value":{value}'
+    if chance.random() < 0.2:
+        names, text = [header], f'"value":{{"stringValue":"{SECRET}"}}'
+    members = [f'"key":"{chance.choice(names)}"', text]
+    chance.shuffle(members)
+    return f'"l{chance.randrange(9)}":[{{{",".join(members)}}}]'
+
+
+def documents(
+    chance: random.Random, levels: int = 4, secret: bool = False, *, paired: bool = False
+) -> str:
+    """JSON text in which the secret stands only where a rule masks it.
+
+    With *paired*, some members are written as pairs of a name and a value.
+    """
     if levels == 0 or chance.random() < 0.2:
         return json.dumps(SECRET) if secret else chance.choice(["1", "null", '""', '"x"', "2.50"])
     if chance.random() < 0.3:
-        inner = [documents(chance, levels - 1, secret) for _ in range(chance.randrange(3))]
+        inner = [
+            documents(chance, levels - 1, secret, paired=paired) for _ in range(chance.randrange(3))
+        ]
         return f"[{','.join(inner)}]"
     members = []
     for _ in range(chance.randrange(1, 4)):
         name = chance.choice(NAMES)
         hidden = secret or json.loads(f'"{name}"').lower() in SECRET_NAMES
+        if paired and chance.random() < 0.5:
+            members.append(pair(chance, name, documents(chance, levels - 1, hidden, paired=True)))
+            continue
         if name == "headers" and chance.random() < 0.5:
             value = chance.choice(
                 [
@@ -43,7 +71,7 @@ def documents(chance: random.Random, levels: int = 4, secret: bool = False) -> s
                 ]
             )
         else:
-            value = documents(chance, levels - 1, hidden)
+            value = documents(chance, levels - 1, hidden, paired=paired)
         members.append(f'"{name}":{value}')
         if chance.random() < 0.4:
             members.append(f'"{name}":{{}}')
@@ -52,11 +80,11 @@ def documents(chance: random.Random, levels: int = 4, secret: bool = False) -> s
 
 def requests(chance: random.Random) -> tuple[str, str, bytes, dict[str, str]]:
     """A request with such a document: an event that may be valid, or a document."""
-    hidden = documents(chance)
-    extra = hidden[1:-1] if hidden.startswith("{") else f'"extra":{hidden}'
     dialect = chance.choice(REGISTERED)
+    hidden = documents(chance, paired=dialect == "otlp")
+    extra = hidden[1:-1] if hidden.startswith("{") else f'"extra":{hidden}'
     known = CONTRACTS[dialect]
-    event = {"moesif": CALL, "logspace": READING, "device": REPORT}[dialect]
+    event = EVENTS[dialect]
     text = f"{json.dumps(event)[:-1]},{extra}}}"
     if chance.random() < 0.3:
         text = f"{{{extra}}}"
@@ -67,7 +95,8 @@ def requests(chance: random.Random) -> tuple[str, str, bytes, dict[str, str]]:
     if dialect == "logspace" and chance.random() < 0.3:
         path = "/capabilities/c"
         return "PUT", path, f'{{"id":"c",{extra}}}'.encode(), known.sent
-    body = known.batch.of(text) if known.batch else text.encode()
+    batch = known.batch_at(known.path)
+    body = batch.of(text) if batch else text.encode()
     return known.method, known.path, body, known.sent
 
 

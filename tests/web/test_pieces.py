@@ -306,7 +306,8 @@ async def test_pieces_wait_while_others_fill_the_queue_for_the_disk(running):
 
 async def test_a_large_batch_without_room_is_503_before_it_arrives(running):
     limits = {"inflight_bytes": 25 * MIB, "tenant_inflight_bytes": 25 * MIB}
-    async with running({"limits": limits}) as gateway, AsyncExitStack() as lines:
+    changes = {"limits": limits, "otlp": {"max_body": MIB}}
+    async with running(changes) as gateway, AsyncExitStack() as lines:
         for _ in range(12):
             slow = await lines.enter_async_context(connected(gateway))
             await slow.say(start(f"Content-Length: {2 * MIB}"))
