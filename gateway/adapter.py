@@ -296,6 +296,14 @@ class HasFolders(ABC):
         """Folders of such files, by the prefix of those documents' names."""
 
 
+class ComparesClocks(ABC):
+    """The part of an adapter whose clients have clocks that may be wrong."""
+
+    @abstractmethod
+    def skewed(self) -> Mapping[tuple[str, str], int]:
+        """Events whose time is far from that of their receipt so far, by tenant and direction."""
+
+
 class Provisions(ABC, Generic[TenantT]):
     """The part of an adapter whose requests create what later requests may name.
 

@@ -147,6 +147,7 @@ class Gateway:
         self.metrics.watch_tenants(
             "quarantine_trimmed", "Quarantined records deleted.", lambda: dict(store.evicted)
         )
+        self.metrics.watch_clocks(lambda: self.configured.skewed)
         lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
         self._stack.push_async_callback(_cancel, lag)
         self._retention = retention = Retention(store, policy_of(settings.retention))

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.adapter import AnyAdapter, HasFolders
+from gateway.adapter import AnyAdapter, ComparesClocks, HasFolders
 from gateway.adapters import ADAPTERS
 from gateway.auth import Keyring
 from gateway.checks import AdapterClasses, tenants_of
@@ -57,6 +57,16 @@ class Configured:
         """The dialect and the name of each tenant."""
         tables = self.settings.dialects.items()
         return [(dialect, one.tenant) for dialect, table in tables for one in tenants_of(table)]
+
+    @property
+    def skewed(self) -> dict[tuple[str, str, str], int]:
+        """Events with a clock far off, by dialect, tenant and direction."""
+        return {
+            (adapter.dialect, *of): count
+            for adapter in self.adapters
+            if isinstance(adapter, ComparesClocks)
+            for of, count in adapter.skewed().items()
+        }
 
     @classmethod
     def of(cls, settings: Settings, adapters: AdapterClasses = ADAPTERS) -> "Configured":

@@ -4,7 +4,7 @@ The numeric `error` of an answer names the culprit (credential, tenant, device,
 request, server); the status says what happened.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import ClassVar, Self
 
@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.adapter import (
     Adapter,
+    ComparesClocks,
     Credential,
     Head,
     Inbound,
@@ -23,6 +24,7 @@ from gateway.adapter import (
     only,
 )
 from gateway.adapters.batch import STATUS, headers_of, read_batch
+from gateway.adapters.clocks import Clocks
 from gateway.adapters.device_events import Event, Events, without_key
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
@@ -81,7 +83,9 @@ class Admitted(Tenant, frozen=True):
         return self.device
 
 
-class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitted]):
+class DeviceAdapter(
+    Adapter[device.Options, ApiKey, Admitted], Provisions[Admitted], ComparesClocks
+):
     """Speaks the dialect of devices that report one event a request."""
 
     dialect: ClassVar[str] = "device"
@@ -96,6 +100,7 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
         self._devices = {name: frozenset(tenant.devices) for name, tenant in self._tenants.items()}
         # By tenant, those of earlier configurations included.
         self._created: dict[str, set[str]] = {}
+        self._clocks = Clocks()
 
     @property
     def endpoints(self) -> Sequence[Ingest[Admitted]]:
@@ -168,6 +173,10 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
 
     def inherit(self, earlier: Self) -> None:
         self._created = earlier._created
+        self._clocks = earlier._clocks
+
+    def skewed(self) -> Mapping[tuple[str, str], int]:
+        return dict(self._clocks.skewed)
 
     def on_invalid(self, default: str) -> str:
         """A request is one event: there is nothing to accept where it is invalid."""
@@ -184,6 +193,7 @@ class DeviceAdapter(Adapter[device.Options, ApiKey, Admitted], Provisions[Admitt
     def _record(self, inbound: Inbound[Admitted], event: Event, text: str) -> EventRecord:
         self._check_time(event, inbound.received_at)
         tenant, device_id = inbound.tenant.name, inbound.tenant.device
+        self._clocks.compare(tenant, device_id, event.timestamp, inbound.received_at)
         return EventRecord(
             new_id(inbound.received_at),
             self.dialect,

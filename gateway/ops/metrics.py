@@ -100,6 +100,23 @@ class _ByTenant(Collector):
         yield family
 
 
+class _ClockSkew(Collector):
+    """Events with a clock far off, read at each scrape."""
+
+    def __init__(self, read: Callable[[], Mapping[tuple[str, str, str], int]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "gateway_clock_skew_events",
+            "Events whose time is far from that of their receipt, repeats included.",
+            labels=(*_WHO, "direction"),
+        )
+        for labels, count in self._read().items():
+            family.add_metric(labels, count)
+        yield family
+
+
 class Metrics:
     """The gateway's metrics, in a separate registry."""
 
@@ -231,6 +248,10 @@ class Metrics:
     def watch(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Publish what *read* returns at each scrape as the gauge ``gateway_<name>``."""
         Gauge(f"gateway_{name}", meaning, registry=self.registry).set_function(read)
+
+    def watch_clocks(self, read: Callable[[], Mapping[tuple[str, str, str], int]]) -> None:
+        """Publish events with a clock far off: *read* has them by dialect, tenant, direction."""
+        self.registry.register(_ClockSkew(read))
 
     def watch_tenants(
         self, name: str, meaning: str, read: Callable[[], Mapping[tuple[str, str], float]]

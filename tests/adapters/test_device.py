@@ -4,9 +4,11 @@ import asyncio
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.adapters.direct import DirectDevice
 from tests.adapters.reports import KEY, MISSING, E, altered, assert_error, events, stored
+from tests.records import NOW
 from tests.system.wire import locked
 
 
@@ -285,3 +287,39 @@ async def test_27_while_the_store_is_down_events_are_queued_or_else_refused(runn
                 answer = await gateway.device(altered(severity=1))
                 assert_error(answer, 503, -1)
                 assert int(answer.headers["Retry-After"]) > 0
+
+
+NOW_MS = NOW // 1000
+DAY_MS = 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "direction"),
+    [
+        (NOW_MS, None),
+        (NOW_MS + 300_000, None),
+        (NOW_MS - DAY_MS, None),
+        (NOW_MS + 300_001, "ahead"),
+        (NOW_MS - DAY_MS - 1, "behind"),
+        (NOW_MS // 1000, "seconds"),
+        (0, "seconds"),
+    ],
+)
+def test_an_event_with_a_clock_far_off_is_stored_and_counted(device, timestamp, direction):
+    with capture_logs() as lines:
+        assert 201 == device.post(altered(timestamp=timestamp)).status
+
+    assert [timestamp] == [one["timestamp"] for one in stored(device)]
+    counts = device.adapter.skewed()
+    assert ({("T1", direction): 1} if direction else {}) == counts
+    told = [(line["event"], line["device"], line["direction"]) for line in lines]
+    assert ([("device_clock_skewed", "D1", direction)] if direction else []) == told
+
+
+def test_a_device_with_a_clock_far_off_is_named_once_a_minute_and_counted_always(device):
+    with capture_logs() as lines:
+        for at in range(3):
+            device.post(altered(timestamp=at))
+
+    assert {("T1", "seconds"): 3} == device.adapter.skewed()
+    assert ["device_clock_skewed"] == [line["event"] for line in lines]

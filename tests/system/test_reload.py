@@ -198,6 +198,19 @@ async def test_devices_that_requests_created_exist_after_a_reload(reloading):
     assert [201, 201, 404] == [await status(reloading, device(n)) for n in ("new1", "D1", "new2")]
 
 
+async def test_counts_of_clocks_go_on_after_a_reload(reloading):
+    series = 'gateway_clock_skew_events_total{dialect="device",direction="seconds",tenant="T1"}'
+    request = device("D1")
+    request.document["timestamp"] = 5
+    assert 201 == await status(reloading, request)
+    assert 1 == metrics(reloading)[series]
+
+    assert (1, 0) == reload(reloading, config(OTHER))
+    request.document["timestamp"] = 6
+    assert 201 == await status(reloading, request)
+    assert 2 == metrics(reloading)[series]
+
+
 async def test_what_sdks_are_told_changes_with_the_files_that_the_configuration_names(reloading):
     rules = reloading.folder / "rules.json"
     rules.write_text("[]")
