@@ -1,6 +1,7 @@
 """Replayed traffic of real clients: every event is stored exactly once."""
 
 import base64
+import functools
 import gzip
 import json
 import re
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
+import pytest_asyncio
 
+from tests.conftest import serving
 from tests.dialects import GOLDEN
 
 RECORDED = sorted(
@@ -98,7 +100,16 @@ async def replay(running: Any, path: Path) -> tuple[list[tuple[Sent, Any]], list
         return answers, await gateway.events()
 
 
-EACH = pytest.mark.parametrize("path", RECORDED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="module",
+    params=RECORDED,
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+async def replayed(request, tmp_path_factory):
+    """A recording, its requests with their answers, and what is stored."""
+    running = functools.partial(serving, tmp_path_factory.mktemp("replayed"))
+    return request.param, *await replay(running, request.param)
 
 
 def test_every_recording_contains_events():
@@ -107,10 +118,9 @@ def test_every_recording_contains_events():
     ]
 
 
-@EACH
-async def test_every_request_is_answered_with_success(running, path):
+def test_every_request_is_answered_with_success(replayed):
+    path, answers, _ = replayed
     success = {"moesif": 201, "logspace": 202}[path.parent.name]
-    answers, _ = await replay(running, path)
 
     assert [] == [
         (one.method, one.path, answer)
@@ -120,9 +130,8 @@ async def test_every_request_is_answered_with_success(running, path):
     assert [] == [(one.method, one.path, answer) for one, answer in answers if answer.status >= 500]
 
 
-@EACH
-async def test_every_event_is_stored_once_and_unchanged(running, path):
-    answers, stored = await replay(running, path)
+def test_every_event_is_stored_once_and_unchanged(replayed):
+    path, answers, stored = replayed
     expected, seen = [], set()
     for one, _ in answers:
         if not one.carries_events:
@@ -139,9 +148,8 @@ async def test_every_event_is_stored_once_and_unchanged(running, path):
     assert expected == [(e["kind"], e["data"]) for e in stored if e["kind"] != "rejected"]
 
 
-@EACH
-async def test_invalid_events_are_in_quarantine(running, path):
-    answers, stored = await replay(running, path)
+def test_invalid_events_are_in_quarantine(replayed):
+    _, answers, stored = replayed
     empty = [
         event for one, _ in answers if one.carries_events for event in one.elements() if not event
     ]

@@ -31,12 +31,7 @@ async def fail(arguments: Mapping[str, Any], progress: Progress) -> object:
     raise RuntimeError("a bug")
 
 
-async def hang(arguments: Mapping[str, Any], progress: Progress) -> object:
-    await asyncio.sleep(60)
-    return None
-
-
-COMMANDS = {"count": count, "refuse": refuse, "fail": fail, "hang": hang}
+COMMANDS = {"count": count, "refuse": refuse, "fail": fail}
 
 
 @asynccontextmanager
@@ -82,7 +77,7 @@ async def test_a_command_reports_its_progress_and_its_result(tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "words"),
-    [("refuse", "not today"), ("fail", "a bug"), ("other", "count, refuse, fail, hang")],
+    [("refuse", "not today"), ("fail", "a bug"), ("other", "count, refuse, fail")],
 )
 async def test_a_command_that_fails_says_why_and_the_next_one_works(tmp_path, command, words):
     async with listening(tmp_path / "control") as asked:
@@ -138,8 +133,15 @@ async def test_a_line_that_is_no_request_ends_the_connection_and_no_other(tmp_pa
 
 
 async def test_a_gateway_that_stops_ends_the_command_that_runs(tmp_path):
-    async with listening(tmp_path / "control") as asked:
+    running = asyncio.Event()
+
+    async def hang(arguments: Mapping[str, Any], progress: Progress) -> object:
+        running.set()
+        await asyncio.sleep(60)
+        return None
+
+    async with listening(tmp_path / "control", {"hang": hang}) as asked:
         waiting = asyncio.create_task(asked("hang"))
-        await asyncio.sleep(0.1)
+        await running.wait()
     with pytest.raises(StoreError, match="ended before it answered"):
         await waiting

@@ -1,13 +1,11 @@
 """What a gateway has counted after a crash, and after an orderly stop."""
 
-import asyncio
 import signal
 
-from gateway.intake.counts import INTERVAL
 from gateway.store import ALL_TIME, CountSelection
 from gateway.stores import open_reader
 from tests.conftest import Process
-from tests.records import closing
+from tests.records import closing, eventually
 from tests.system.wire import Client, one_call
 
 
@@ -30,7 +28,11 @@ async def send(process: Process, count: int) -> None:
 async def test_a_crash_loses_the_counts_of_a_second_at_most_and_no_event(process):
     process.start()
     await send(process, 20)
-    await asyncio.sleep(INTERVAL * 2)
+
+    async def written() -> bool:
+        return await counted(process) == 20
+
+    await eventually(written)
     await send(process, 10)
     process.signal(signal.SIGKILL)
 

@@ -79,7 +79,7 @@ class Reader:
         with log.open("wb") as errors:
             arguments = ["-m", "gateway", "serve", "--config", "config.example.toml"]
             server = start(arguments, cwd=self.folder, stderr=errors)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while b"gateway_started" not in log.read_bytes():
             if time.monotonic() > deadline or server.poll() is not None:
                 server.kill()
@@ -93,7 +93,7 @@ class Reader:
             ["bash", "-c", self._here(command)],
             cwd=self.folder,
             capture_output=True,
-            timeout=20,
+            timeout=60,
             check=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
