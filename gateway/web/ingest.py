@@ -28,6 +28,7 @@ from gateway.record import clock, sender_of
 from gateway.store import Documents
 from gateway.web.body import BodyReader, Pieces, announced, arrived
 from gateway.web.budget import Budget
+from gateway.web.codings import inflater
 from gateway.web.context import RequestContext, headers_of, line_of, shown
 from gateway.web.pieces import RESERVED
 from gateway.web.provisioning import Provisioning
@@ -202,7 +203,7 @@ class IngestHandler:
         whole, size = limit, announced(request) if raw is None else len(raw)
         if endpoint.whole is not None and adapter.on_invalid(self._on_invalid) != "refuse":
             whole = min(limit, endpoint.whole)
-            if (request.content_length or 0) > whole and "Content-Encoding" not in request.headers:
+            if (request.content_length or 0) > whole and inflater(request) is None:
                 size = RESERVED
         who = (adapter.dialect, context.tenant.name if context.tenant else "")
         share = context.share = self._budget.reserve(who, size)

@@ -320,7 +320,8 @@ async def test_a_large_batch_without_room_is_503_before_it_arrives(running):
         assert 503 == (await line.hear()).status
 
 
-async def test_memory_of_a_large_batch_is_that_of_its_pieces(gateway):
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "identity"}])
+async def test_memory_of_a_large_batch_is_that_of_its_pieces(gateway, headers):
     body = (large(1000) + "]").encode()
     most = 0
 
@@ -331,7 +332,7 @@ async def test_memory_of_a_large_batch_is_that_of_its_pieces(gateway):
             await asyncio.sleep(0)
 
     watching = asyncio.create_task(watch())
-    assert 202 == (await gateway.logspace(body)).status
+    assert 202 == (await gateway.logspace(body, **headers)).status
     watching.cancel()
 
     assert pieces.RESERVED == most
