@@ -68,7 +68,9 @@ class Gateway:
         self.metrics = Metrics()
         self.metrics.configured(self.configured.fingerprint, self.configured.tenants)
         limits = settings.limits
-        self._budget = Budget(limits.inflight_bytes, limits.tenant_inflight_bytes)
+        self._budget = Budget(
+            limits.inflight_bytes, limits.tenant_inflight_bytes, limits.tenant_inflight_requests
+        )
         self.address: tuple[str, int] = ("", 0)
         self.ops_address: tuple[str, int] = ("", 0)
         self._capacity: Capacity | None = None
@@ -143,6 +145,9 @@ class Gateway:
         )
         self.metrics.watch_tenants(
             "inflight_bytes", "Bytes that requests have reserved.", self._budget.by_tenant
+        )
+        self.metrics.watch_tenants(
+            "inflight_requests", "Requests being answered.", self._budget.requests_by_tenant
         )
         self.metrics.watch_tenants(
             "quarantine_trimmed", "Quarantined records deleted.", lambda: dict(store.evicted)

@@ -159,6 +159,12 @@ class Limits(Table):
         "Of these, bytes that the requests of one tenant may hold; then 503.",
         default=67_108_864,
     )
+    tenant_inflight_requests: int | None = option(
+        Count(1),
+        "Requests of one tenant that may be answered at the same time; then 503. No limit if "
+        "absent.",
+        default=None,
+    )
     tenant_requests: Rate | None = option(
         fields.Nested(schema_of(Rate)), "Requests of each tenant a second.", default=None
     )

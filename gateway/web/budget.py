@@ -1,10 +1,11 @@
-"""The bytes of requests that are being answered: bounded in all, and for each tenant.
+"""The requests that are being answered: their bytes in all, their bytes and number for a tenant.
 
 A request reserves bytes before they exist: what its head announces before its body
 is read, more as the body arrives, is decompressed and is cut into events. It gives
 all of them back with its answer. A body that is stored piece by piece reserves its pieces.
 """
 
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -22,26 +23,31 @@ PER_EVENT = 128
 
 
 class _Account:
-    """How many bytes the requests of one tenant have reserved."""
+    """How many requests of one tenant are being answered, and the bytes they have reserved."""
 
-    __slots__ = ("size",)
+    __slots__ = ("requests", "size")
 
     def __init__(self) -> None:
+        self.requests = 0
         self.size = 0
 
 
 class Budget:
-    """Bytes that requests may reserve at the same time.
+    """Requests that may be answered at the same time, by the bytes that they reserve.
 
     Attributes:
         held: how many are reserved now.
     """
 
-    def __init__(self, in_all: int, per_tenant: int) -> None:
-        """At most *in_all* bytes, and *per_tenant* bytes for the requests of one tenant."""
+    def __init__(self, in_all: int, per_tenant: int, requests: int | None = None) -> None:
+        """At most *in_all* bytes, and *per_tenant* bytes and *requests* of one tenant.
+
+        None is no limit.
+        """
         self.held = 0
         self.in_all = in_all
         self.per_tenant = per_tenant
+        self._requests = math.inf if requests is None else requests
         self._accounts: dict[Who, _Account] = {}
 
     def limit(self, in_all: int, per_tenant: int) -> None:
@@ -53,7 +59,8 @@ class Budget:
         """Reserve *size* bytes for a request of the tenant *who*.
 
         Raises:
-            Refusal: as `Share.grow`; nothing is reserved then.
+            Refusal: as `Share.grow`, and OVERLOADED where the tenant has too many requests;
+                nothing is reserved then.
         """
         account = self._accounts.get(who)
         if account is None:
@@ -62,6 +69,10 @@ class Budget:
         held, sum_of_tenant = self.held + size, account.size + size
         if held > self.in_all or sum_of_tenant > self.per_tenant:
             raise self.refusal(size)
+        if account.requests >= self._requests:
+            said = f"Limit: {self._requests} requests at the same time."
+            raise Refusal(Reason.OVERLOADED, said)
+        account.requests += 1
         self.held = held
         account.size = sum_of_tenant
         return Share(self, account, size)
@@ -77,6 +88,10 @@ class Budget:
     def by_tenant(self) -> Mapping[Who, int]:
         """How many bytes the requests of each tenant have reserved."""
         return {who: account.size for who, account in self._accounts.items()}
+
+    def requests_by_tenant(self) -> Mapping[Who, int]:
+        """How many requests of each tenant are being answered."""
+        return {who: account.requests for who, account in self._accounts.items()}
 
 
 class Share(msgspec.Struct, gc=False):
@@ -121,3 +136,4 @@ class Share(msgspec.Struct, gc=False):
         size = self.size
         self.budget.held -= size
         self.account.size -= size
+        self.account.requests -= 1

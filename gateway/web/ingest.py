@@ -179,10 +179,16 @@ class IngestHandler:
         )
         # What has no tenant shares one budget: nobody may take all of it.
         limit = endpoint.max_body if tenant.name else min(endpoint.max_body, _OPEN_BODY)
+        rates, who = self._rates, (adapter.dialect, tenant.name)
+        # Nobody's requests have no rate: those of one client would count for all.
+        if rates is not None and tenant.name:
+            rates.admit(who, tenant.limited_device)
         raw = arrived(request, limit)
         size = announced(request) if raw is None else len(raw)
-        share = context.share = self._budget.reserve((adapter.dialect, tenant.name), size)
+        share = context.share = self._budget.reserve(who, size)
         body = await self._bodies.read(request, limit, share, raw)
+        if rates is not None and tenant.name:
+            rates.take(who, tenant.limited_device, "bytes", len(body))
         inbound = Inbound(context.head, tenant, body, clock(), request.remote or "")
         try:
             return await endpoint.answer(inbound, self._documents)

@@ -188,3 +188,25 @@ def test_a_share_that_cannot_grow_stays_as_it_was():
 async def test_an_address_that_needs_no_credential_takes_no_large_body(gateway):
     assert 413 == (await gateway.send("OPTIONS", "/v1/events", b" " * 5000)).status
     assert 204 == (await gateway.send("OPTIONS", "/v1/events")).status
+
+
+async def test_a_tenant_with_many_requests_in_flight_leaves_room_to_others(running):
+    limits = {"limits": {"tenant_inflight_requests": 2}}
+    async with (
+        running({**TABLES, **limits}) as gateway,
+        connected(gateway) as slow,
+        connected(gateway) as slower,
+    ):
+        for line in (slow, slower):
+            await line.say(start("Content-Length: 1000"))
+        await until(gateway, 2000)
+        labels = '{dialect="logspace",tenant="development"}'
+        assert 2 == await gateway.metric(f"gateway_inflight_requests{labels}")
+
+        refused = await gateway.logspace(BATCH)
+        assert (503, "1") == (refused.status, refused.headers["Retry-After"])
+        token = {"logspace.space-token": "other"}
+        assert 202 == (await gateway.send("PUT", "/events", BATCH, token)).status
+        await slow.say(BATCH + b" " * (1000 - len(BATCH)))
+        assert 202 == (await slow.hear()).status
+        assert 202 == (await gateway.logspace(BATCH)).status

@@ -109,3 +109,29 @@ async def test_events_and_bytes_count(running, measure, rate):
         assert 503 == refused.status
         assert int(refused.headers["Retry-After"]) >= 2
         assert 9 == len(await gateway.events())
+
+
+DOCUMENTS = {
+    "moesif": ("GET", "/v1/config", 200),
+    "logspace": ("PUT", "/capabilities/c", 200),
+}
+
+
+@pytest.mark.parametrize("dialect", DOCUMENTS)
+async def test_requests_for_documents_count_with_the_bytes_of_their_bodies(running, dialect):
+    method, path, success = DOCUMENTS[dialect]
+    body = json.dumps({"id": "c", "agent-capabilities": []}).encode() if method == "PUT" else b""
+    measure = "bytes" if body else "requests"
+    rate = {"limits": {f"tenant_{measure}": {"rate": 1}}}
+    async with running(rate) as gateway:
+        sent = CONTRACTS[dialect].credential
+        first, second = [await gateway.send(method, path, body, sent) for _ in range(2)]
+
+    assert success == first.status
+    assert 503 == second.status
+    assert 1 <= int(second.headers["Retry-After"]) <= len(body) + 1
+
+
+async def test_what_needs_no_credential_has_no_rate(running):
+    async with running({"limits": {"tenant_requests": {"rate": 1}}}) as gateway:
+        assert [200] * 3 == [(await gateway.send("GET", "/health/probe")).status for _ in range(3)]
