@@ -203,9 +203,11 @@ class Intake:
             held |= await self._known_to_store(records)
         if not held:
             return await self._keep(records, queue)
-        fresh = [record for record in records if record.identity not in held]
+        # An identity is a hash, and a batch may have very many.
+        known = [identity in held for identity in identities]
+        fresh = [record for record, is_known in zip(records, known, strict=True) if not is_known]
         kept = iter(await self._keep(fresh, queue))
-        return [Outcome.DUPLICATE if record.identity in held else next(kept) for record in records]
+        return [Outcome.DUPLICATE if is_known else next(kept) for is_known in known]
 
     async def _known_to_store(self, records: Sequence[EventRecord]) -> set[bytes]:
         keys = dict.fromkeys(record.key for record in records if record.key is not None)

@@ -73,11 +73,10 @@ class Spool:
         """
         if self.depth + len(records) > self._max_events:
             raise StoreError("The spool is full.")
-        outcomes = await self._database.write(lambda db: _append(db, records))
-        for record, outcome in zip(records, outcomes, strict=True):
-            if outcome is Outcome.QUEUED and record.identity not in self._identities:
-                self.depth += 1
-                self._identities.add(record.identity)
+        outcomes, queued = await self._database.write(lambda db: _append(db, records))
+        before = len(self._identities)
+        self._identities |= queued
+        self.depth += len(self._identities) - before
         self._tell_whether_filled()
         return outcomes
 
@@ -154,7 +153,11 @@ class Spool:
         await self._database.close()
 
 
-def _append(db: sqlite3.Connection, records: Sequence[EventRecord]) -> list[Outcome]:
+def _append(
+    db: sqlite3.Connection, records: Sequence[EventRecord]
+) -> tuple[list[Outcome], set[bytes]]:
+    """The outcome of each record, and the identities of those that are in the spool now."""
+
     def keep(record: EventRecord) -> Outcome:
         row = (record.identity, _ENCODE(record.with_key()))
         if db.execute(_APPEND, row).rowcount:
@@ -163,7 +166,9 @@ def _append(db: sqlite3.Connection, records: Sequence[EventRecord]) -> list[Outc
         [(held,)] = db.execute(_HELD, (record.identity,))
         return Outcome.QUEUED if _DECODE(held).id == record.id else Outcome.DUPLICATE
 
-    return [keep(record) for record in records]
+    outcomes = [keep(record) for record in records]
+    pairs = zip(records, outcomes, strict=True)
+    return outcomes, {record.identity for record, one in pairs if one is Outcome.QUEUED}
 
 
 async def open_spool(path: Path, max_events: int, *, engine: Engine = ENGINE) -> Spool:

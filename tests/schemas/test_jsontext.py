@@ -87,7 +87,7 @@ def test_a_large_batch_is_split_in_parts():
     body = f"[{', '.join(events)}".encode()
     assert len(body) > 2 * cutting.PART
     found = list(arrays_of.split_array(body + b"]"))
-    assert len(found) < 6
+    assert len(found) < 3 * len(body) / cutting.PART
     assert events == [one.decode() for part in found for one in part]
 
     for last in (b"]x", b",]", b"", b"]]"):

@@ -74,6 +74,24 @@ ALLELES: dict[str, tuple[Any, ...]] = {
 }
 
 
+KNOWN: tuple[tuple[str, Genes], ...] = tuple(
+    (target, dict(zip(ALLELES, genes, strict=True)))
+    for target, genes in (
+        ("users", ("NaN", '"NaN"', 10, "typeId", "distinct", "top", "wrong time",
+                   1_000_000, "same", "", ",")),
+        ("readings", ('"NaN"', '"\\u00', 1000, "headers", "same member", "top", "valid",
+                      1_000_000, "distinct", ",", ",")),
+        ("actions", ('{"headers":[["cookie","x"]]}', '""', 0, "double-properties", "same member",
+                     "place", "without", 1000, "one at the end", "x", ", ")),
+        ("calls", ("true", "null", 100, "typeId", "distinct", "place.a", "without",
+                   100_000, "one", "", ",")),
+        ("report", ('"' + "\\n" * 300 + '"', '"x"', 0, "appKey", "password", "place", "alone",
+                    1_000_000, "one", "", ",")),
+    )
+)  # fmt: skip
+"""Requests that once held the loop for long: the search begins with them."""
+
+
 def random_genes(chance: random.Random) -> Genes:
     return {name: chance.choice(alleles) for name, alleles in ALLELES.items()}
 
