@@ -16,6 +16,7 @@ database's connection.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 import structlog
@@ -36,8 +37,11 @@ _PACE = 2
 
 _PAGE = 10_000
 _WARM_BUCKETS = 20
-_CLEARED = 8
+_CLEARED = 4
 """Parts of a filter that `clear` does at once."""
+
+_CLEAR_AT = 16
+"""Places of runs that are gone after which `clear` has work: it costs the same for one."""
 
 _GONE = -1
 """In the place of a run that was dropped; no run has this number."""
@@ -73,6 +77,8 @@ class KeyIndex:
         self._warmed_to: int = previous._warmed_to if previous else 0
         # Places whose run is gone: with bits in their filter, and without.
         self._used: list[int] = list(previous._used) if previous else []
+        # Those of one filter that are being cleared, and how far.
+        self._clearing: list[int] = list(previous._clearing) if previous else []
         self._cleared_to: int = previous._cleared_to if previous else 0
         self._free: list[int] = list(previous._free) if previous else []
         # Lanes that are in the file and not in the filters yet; nothing else is placed there.
@@ -176,7 +182,8 @@ class KeyIndex:
     def _in_places(self, db: sqlite3.Connection, key: bytes, bits: int, first: int) -> bool:
         while bits:
             bit = bits & -bits
-            if runs.has(db, self._places[first + bit.bit_length() - 1], key):
+            run = self._places[first + bit.bit_length() - 1]
+            if run != _GONE and runs.has(db, run, key):
                 return True
             bits ^= bit
         return False
@@ -273,18 +280,23 @@ class KeyIndex:
     def dirty(self) -> bool:
         """Whether `clear` has work left."""
         # A lane that comes later would bring the bits back.
-        return bool(self._used) and not self._unloaded
+        work = bool(self._clearing) or len(self._used) >= _CLEAR_AT
+        return work and not self._unloaded
 
     def clear(self) -> None:
-        """Take some of the bits of a run that is gone out of its filter."""
-        place = self._used[0]
-        one = self._filters[place // bloom.RUNS]
+        """Take some of the bits of runs that are gone out of their filter."""
+        if not self._clearing:
+            [(fullest, _)] = Counter(place // bloom.RUNS for place in self._used).most_common(1)
+            self._clearing = [place for place in self._used if place // bloom.RUNS == fullest]
+        one = self._filters[self._clearing[0] // bloom.RUNS]
+        gone = [place % bloom.RUNS for place in self._clearing]
         for part in range(self._cleared_to, min(self._cleared_to + _CLEARED, bloom.PARTS)):
-            one.remove(place % bloom.RUNS, part)
+            one.remove(gone, part)
         self._cleared_to += _CLEARED
         if self._cleared_to >= bloom.PARTS:
-            self._cleared_to = 0
-            self._free.append(self._used.pop(0))
+            self._used = [place for place in self._used if place not in self._clearing]
+            self._free += self._clearing
+            self._clearing, self._cleared_to = [], 0
 
     def warm(self, db: sqlite3.Connection) -> None:
         """Fill the filters with some more of the keys that were sealed before the start."""
