@@ -4,33 +4,25 @@ For each age there is a cursor that moves once over the events, in their order: 
 behind it is deleted or has another age. A cursor rests until the next event is old enough.
 
 A step has few statements: after each one the thread has to win Python's lock back from a
-busy event loop.
+busy event loop. While events arrive, those that make room for them go with their commits
+(`gateway/stores/room.py`); the steps measure how many, and do the rest.
 """
 
 import sqlite3
 import time
 from collections.abc import Callable
 from functools import partial
-from threading import Lock
 from typing import NamedTuple
 
 import msgspec
 
-from gateway.errors import StoreError
 from gateway.store import Expired, RetentionPolicy
 from gateway.stores.keyexpiry import KeyExpiry
 from gateway.stores.keys import KeyIndex
+from gateway.stores.pace import Pace, TooSlowError
 from gateway.stores.removal import FOREVER, Marks, Range, remove
+from gateway.stores.room import Room
 from gateway.stores.statements import in_transaction
-
-LONGEST = 0.05
-"""Seconds after which a step is to be interrupted, to be made again with fewer rows."""
-
-_SECONDS = 0.004
-"""What a step may take of the processor; the number of its rows follows from that."""
-
-_ROWS = 32, 1024
-"""The rows of a step: of the first one, and the most. The pages of more do not fit the cache."""
 
 _FULL = 0.97
 """The share of the bound that is kept: the file grows to its largest size and never shrinks."""
@@ -54,7 +46,7 @@ SELECT count(*), max(seq), min(CASE WHEN received_at > :limit AND received_at <=
 FROM (SELECT seq, received_at, stream FROM event WHERE seq > :after ORDER BY seq LIMIT :rows)
 """
 _SLACK = 200
-"""The share of the bound, as a divisor, that may be too much: many small steps cost more."""
+"""The share of the bound, as a divisor, that may be too much: commits, or large steps, end it."""
 
 _RECEIVED = "SELECT received_at FROM event WHERE seq = ?"
 
@@ -67,6 +59,11 @@ class _State(NamedTuple):
     first: int | None
     last: int | None
     first_rejected: int
+
+    @property
+    def events(self) -> int:
+        """How many there are, or more: where there are holes these are fewer."""
+        return 0 if self.first is None or self.last is None else self.last - self.first + 1
 
 
 class _Cursor:
@@ -93,20 +90,10 @@ class Expiry:
         self._key_expiry = KeyExpiry(keys)
         self._cursors: list[_Cursor] = []
         self._trimmed_to = 0
-        self._trimming = False
         self._newest_stream = -1
-        self._rows = _ROWS[0]
-        self._lock = Lock()
-        self._deleting: sqlite3.Connection | None = None
-        self._interrupted = False
-
-    def interrupt(self) -> None:
-        """Give the step up, from another thread, if it deletes several rows."""
-        # Only within the lock is it sure that no other statement is hit.
-        with self._lock:
-            if self._deleting is not None:
-                self._interrupted = True
-                self._deleting.interrupt()
+        self._pace = Pace()
+        self.interrupt = self._pace.interrupt
+        self.room = Room(self._pace)
 
     def step(self, db: sqlite3.Connection, now: int, attempted: int) -> Expired:
         """Do some of what is to be done at *now*. The last append began after *attempted*.
@@ -117,6 +104,7 @@ class Expiry:
         started = time.thread_time()
         state = _State(*db.execute(_STATE).fetchall()[0])
         self._sort_streams(db, state.newest_stream)
+        self._follow_room(db)
         bound = self.policy.max_bytes
         over = 0 if bound is None else state.used - int(bound * _FULL)
         by_age = by_size = 0
@@ -124,20 +112,28 @@ class Expiry:
         marks = Marks(self.keys.sealed_to, attempted, state.first_rejected, state.last or 0)
         cursor = next((one for one in self._cursors if one.due <= now), None)
         if cursor is not None:
-            by_age = self._bounded(db, partial(self._pass, db, cursor, now, marks))
-        elif over > (0 if self._trimming else (bound or 0) // _SLACK) and state.first is not None:
-            self._trimming = True
-            by_size = self._bounded(db, partial(self._trim, db, over, now, state, marks))
+            by_age = self._paced(db, partial(self._pass, db, cursor, now, marks))
+        elif over > (bound or 0) // _SLACK and state.first is not None:
+            by_size = self._paced(db, partial(self._trim, db, over, now, state, marks))
         else:
-            self._trimming = False
             more = self._key_expiry.step(db)
+        if bound is not None:
+            due = state.events * over / state.used - by_age - by_size
+            self.room.settle(due, state.first or 0, marks, now)
+        made, self.room.deleted = self.room.deleted, 0
         return Expired(
             by_age=by_age,
-            by_size=by_size,
+            by_size=by_size + made,
             seconds=time.thread_time() - started,
             more=more,
             pressing=bound is not None and state.used > bound and by_age + by_size > 0,
         )
+
+    def _follow_room(self, db: sqlite3.Connection) -> None:
+        """Look at the keys of events that commits have deleted."""
+        if self.room.deleted_to > self._trimmed_to:
+            self._key_expiry.passed(db, self._trimmed_to, self.room.deleted_to)
+            self._trimmed_to = self.room.deleted_to
 
     def _sort_streams(self, db: sqlite3.Connection, newest: int) -> None:
         """Give each stream to the cursor of its age, whenever there are new ones."""
@@ -160,7 +156,8 @@ class Expiry:
         """Move a cursor on, and delete what it passes and is old enough."""
         limit = now - cursor.max_age
         ahead = {"limit": limit, "now": now, "streams": cursor.streams, "after": cursor.after}
-        [(rows, last, stop)] = db.execute(_AHEAD, {**ahead, "rows": self._rows}).fetchall()
+        asked = self._pace.rows
+        [(rows, last, stop)] = db.execute(_AHEAD, {**ahead, "rows": asked}).fetchall()
         to = cursor.after if last is None else last if stop is None else stop - 1
         events = self._remove(db, Range(cursor.after, to, limit, cursor.streams), marks, "age", now)
         if events:
@@ -170,7 +167,7 @@ class Expiry:
         if stop is not None:
             [(received_at,)] = db.execute(_RECEIVED, (stop,)).fetchall()
             cursor.due = received_at + cursor.max_age
-        elif rows < self._rows:
+        elif rows < asked:
             cursor.due = now + min(cursor.max_age, _SECOND)
         return events
 
@@ -178,13 +175,12 @@ class Expiry:
         self, db: sqlite3.Connection, over: int, now: int, state: _State, marks: Marks
     ) -> int:
         """Delete the oldest events, as many as may have *over* bytes, but not too many at once."""
-        events = (state.last or 0) - (state.first or 0) + 1
-        rows = max(1, min(self._rows, events * over // state.used))
-        # Where there are holes these are fewer events.
+        rows = max(1, min(self._pace.rows, state.events * over // state.used))
         to = (state.first or 0) + rows - 1
         deleted = self._remove(db, Range(0, to, FOREVER, None), marks, "size", now)
         self._key_expiry.passed(db, self._trimmed_to, to)
         self._trimmed_to = to
+        self.room.resume()
         return deleted
 
     def _remove(
@@ -196,22 +192,8 @@ class Expiry:
         self.removed += removed.attempted
         return removed.events
 
-    def _bounded(self, db: sqlite3.Connection, work: Callable[[], int]) -> int:
-        """Do *work*, which deletes events, and choose how many rows the next step has."""
-        started = time.thread_time()
-        with self._lock:
-            self._interrupted = False
-            self._deleting = db if self._rows > 1 else None
+    def _paced(self, db: sqlite3.Connection, work: Callable[[], int]) -> int:
         try:
-            return work()
-        except (StoreError, sqlite3.OperationalError):
-            if not self._interrupted:
-                raise
-            # Rows were much larger than those of the last step.
-            self._rows = max(1, self._rows // 8)
+            return self._pace.keep(db, self._pace.rows, work)
+        except TooSlowError:
             return 0
-        finally:
-            with self._lock:
-                self._deleting = None
-            share = _SECONDS / max(time.thread_time() - started, _SECONDS / 2)
-            self._rows = max(1, min(_ROWS[1], round(self._rows * share)))

@@ -16,11 +16,13 @@ from gateway.store import Count, Expired, Pruned, RetentionPolicy, Rotated, Sele
 from gateway.stores import rejects
 from gateway.stores.blocks import keep, next_blocks
 from gateway.stores.database import ENGINE, Database, Engine, open_database
-from gateway.stores.expiry import LONGEST, Expiry
+from gateway.stores.expiry import Expiry
 from gateway.stores.keys import KeyIndex
 from gateway.stores.lookup import Lookup
+from gateway.stores.pace import alarm
 from gateway.stores.reader import Readings, SqliteReader
 from gateway.stores.replacing import finish, list_beside
+from gateway.stores.room import NoRoomError, Room
 from gateway.stores.rows import Rows, Streams, rows_of, split_duplicates
 from gateway.stores.schema import migrations
 from gateway.stores.senders import Senders
@@ -95,7 +97,12 @@ class SqliteStore(Readings):
             self._keys.save(db)
 
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
-        outcomes = await self._database.run(lambda db: self._append(db, records))
+        room = self._room
+        if room is None or not room.wanted(len(records)):
+            outcomes = await self._database.run(lambda db: self._append(db, records))
+        else:
+            with alarm(self._interrupt_expiry):
+                outcomes = await self._database.run(lambda db: self._append(db, records))
         if self._keys.unsaved is not None:
             self._keep_warm()
         return outcomes
@@ -118,7 +125,7 @@ class SqliteStore(Readings):
             senders = self._senders.learn(db, records)
             rows = rows_of(records, fresh, streams, senders, self._last)
         if rows.values:
-            self._commit(db, rows)
+            self._commit(db, rows, len(fresh))
         if rows.rejected or len(fresh) < len(records):
             self._tallies.repeats.note(records, outcomes)
         return outcomes
@@ -128,7 +135,7 @@ class SqliteStore(Readings):
             raise StoreError(self._conflict, nothing_kept=True)
         self._database.claim.check()
 
-    def _commit(self, db: sqlite3.Connection, rows: Rows) -> None:
+    def _commit(self, db: sqlite3.Connection, rows: Rows, added: int) -> None:
         evicted: Mapping[tuple[str, str], int] = {}
         uncounted = rows.keys, rows.last
 
@@ -143,11 +150,23 @@ class SqliteStore(Readings):
                 evicted = self._quarantine.keep(db, rows.rejected)
             self._keys.write(db, len(rows.keys))
 
-        in_transaction(db, work)
+        room = self._room
+
+        def make_room() -> None:
+            if room is not None:
+                room.make(db, added, self._keys.sealed_to)
+            work()
+
+        try:
+            in_transaction(db, make_room)
+        except NoRoomError:
+            in_transaction(db, work)
         # Durable: a failure told now would have them sent again. What fails is done again later.
         self._uncounted = uncounted
         with suppress(Exception):
             self._catch_up()
+            if room is not None:
+                room.committed(added)
             self.evicted.update(evicted)
             if rows.rejected:
                 self._quarantine.committed()
@@ -225,15 +244,20 @@ class SqliteStore(Readings):
         return bool(made)
 
     async def expire(self, policy: RetentionPolicy, now: int) -> Expired:
-        alarm = asyncio.get_running_loop().call_later(LONGEST, self._interrupt_expiry)
-        try:
+        with alarm(self._interrupt_expiry):
             return await self._database.relax(lambda db: self._expire(db, policy, now))
-        finally:
-            alarm.cancel()
 
     def _interrupt_expiry(self) -> None:
         if self._expiry is not None:
             self._expiry.interrupt()
+
+    @property
+    def _room(self) -> Room | None:
+        """Deletes with a commit, if retention has a bound, and has seen this file."""
+        expiry = self._expiry
+        if expiry is None or self._erasing or expiry.keys is not self._keys:
+            return None
+        return expiry.room
 
     def _expire(self, db: sqlite3.Connection, policy: RetentionPolicy, now: int) -> Expired:
         self._check_alone()

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import StoreError
-from gateway.record import EventRecord, Kind, Outcome
+from gateway.record import EventRecord, Kind, Outcome, key_of
 from gateway.store import RetentionPolicy, RetentionRule
-from gateway.stores import bloom, keys, runs
+from gateway.stores import bloom, keys, room, runs
 from gateway.stores.memory import MemoryStore
 from gateway.stores.shares import Bound
 from gateway.stores.sqlite import SqliteStore, open_store
@@ -29,6 +29,7 @@ DAY = keep(RetentionRule(max_age=24 * HOUR))
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(keys, "RUN_KEYS", RUN_KEYS)
+    monkeypatch.setattr(keys, "_CLEAR_AT", 2)
     monkeypatch.setattr(runs, "_SAMPLE", 256)
     for name, value in {"SLOTS": 1 << 11, "_MASK": (1 << 11) - 1, "RUNS": 8}.items():
         monkeypatch.setattr(bloom, name, value)
@@ -78,6 +79,18 @@ async def test_the_memory_for_keys_does_not_grow_however_many_events_come_and_go
         # 24 hours of 50 events make 12 runs, which is 4 filters of 3 runs, and one is written.
         assert len(store._keys._filters) <= 5
         assert {DUPLICATE} == set(await store.append(hourly(140)))
+
+
+def test_several_runs_leave_a_filter_at_once_and_the_others_stay():
+    one, held = bloom.BloomFilter(), [[key_of(f"{run} {n}") for n in range(60)] for run in range(3)]
+    for run in range(3):
+        one.add(run, held[run])
+
+    for part in range(bloom.PARTS):
+        one.remove([0, 2], part)
+
+    assert {0b010} == set(one.candidate_runs(held[1]))
+    assert {0, 0b010} >= set(one.candidate_runs(held[0] + held[2]))
 
 
 async def test_keys_of_events_that_stay_for_ever_do_not_hold_those_of_the_others(tmp_path):
@@ -239,6 +252,88 @@ async def test_a_store_at_its_bound_uses_its_space_again(tmp_path):
     assert max(sizes) < bound * 1.1
     assert list(range(8_001 - len(seen), 8_001)) == seen
     assert len(seen) > 2500
+
+
+def large(first: int, count: int = 100) -> list[EventRecord]:
+    return [make_record(f"{n}", data=f'"{"x" * 400}"') for n in range(first, first + count)]
+
+
+async def filled(store: SqliteStore, policy: RetentionPolicy) -> int:
+    """Append until something is deleted; return how many events there were."""
+    count = 0
+    while not (await store.expire(policy, NOW)).by_size:
+        await store.append(large(count))
+        count += 100
+    await expire(store, policy)
+    return count
+
+
+async def test_commits_make_room_for_what_they_add_and_leave_a_record_of_it(tmp_path):
+    path, policy = tmp_path / "events.db", keep(max_bytes=4_000_000)
+    async with closing(await opened(path)) as store:
+        count = await filled(store, policy)
+        before = len(await sequences(store))
+        # No step of retention.
+        for first in range(count, count + 3000, 100):
+            await store.append(large(first))
+        last = count + 3000
+        seen = await sequences(store)
+        assert list(range(last + 1 - len(seen), last + 1)) == seen
+        assert abs(before - len(seen)) < 400
+        assert {DUPLICATE} == set(await store.append(large(last - 100)))
+        assert (await store.expire(policy, NOW)).by_size > 2500
+        [first, *_] = await sequences(store)
+    assert [("size", first - 1)] == rows(path, "SELECT cause, events FROM prune")
+
+
+async def test_the_keys_of_events_that_went_with_commits_go_too(tmp_path):
+    path, policy = tmp_path / "events.db", keep(max_bytes=1_000_000)
+    async with closing(await opened(path)) as store:
+        count = await filled(store, policy)
+        for first in range(count, count + 4500, 30):
+            await store.append(large(first, 30))
+            await store.expire(policy, NOW)
+        await expire(store, policy)
+        assert {STORED} == set(await store.append(large(0, 30)))
+        stored_now = len(await sequences(store))
+    [(held,)] = rows(path, "SELECT total(length(keys)) / 16 FROM key_run NATURAL JOIN sealed_run")
+    assert held <= 2 * stored_now + 3 * RUN_KEYS
+
+
+async def test_an_event_is_stored_although_the_oldest_ones_cannot_be_deleted(tmp_path):
+    path, policy = tmp_path / "events.db", keep(max_bytes=1_000_000)
+    async with closing(await opened(path)) as store:
+        count = await filled(store, policy)
+    [(page,)] = rows(
+        path,
+        "SELECT pageno FROM dbstat WHERE name = 'event' AND pagetype = 'leaf' LIMIT 1 OFFSET 6",
+    )
+    spoil(path, page)
+    async with closing(await opened(path)) as store:
+        await store.expire(policy, NOW)
+        for first in range(count, count + 1000, 100):
+            assert {STORED} == set(await store.append(large(first)))
+        with pytest.raises(StoreError):
+            await expire(store, policy)
+
+
+async def test_a_commit_that_deletes_for_too_long_stores_its_events_and_deletes_nothing(
+    tmp_path, monkeypatch
+):
+    path, policy = tmp_path / "events.db", keep(max_bytes=4_000_000)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    async with closing(await opened(path)) as store:
+        count = await filled(store, policy)
+        before = await sequences(store)
+        monkeypatch.setattr(room, "remove", lambda db, *_: db.execute(endless).fetchall())
+        assert store._expiry is not None
+        # What is one row is never interrupted.
+        store._expiry._pace.rows = 64
+        assert {STORED} == set(await store.append(large(count)))
+        assert store._expiry._pace.rows < 64
+        assert before == (await sequences(store))[: len(before)]
+        monkeypatch.undo()
+        assert (await expire(store, policy)).by_size > 0
 
 
 async def test_each_day_has_one_record_of_what_was_deleted(tmp_path):
