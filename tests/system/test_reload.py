@@ -198,6 +198,33 @@ async def test_devices_that_requests_created_exist_after_a_reload(reloading):
     assert [201, 201, 404] == [await status(reloading, device(n)) for n in ("new1", "D1", "new2")]
 
 
+async def test_orders_change_with_the_folder_that_the_configuration_names(reloading):
+    for name in ("one", "two"):
+        (reloading.folder / name).mkdir()
+        (reloading.folder / name / "c.json").write_text(f'"{name}"')
+
+    async def order() -> tuple[int, bytes]:
+        request = Request("GET", "/orders/c", {"logspace.space-token": TOKEN}, b"")
+        answer = await ask(reloading.url, request)
+        return answer.status, answer.body
+
+    assert 404 == (await order())[0]
+    for name in ("one", "two"):
+        more = f'[logspace]\norders_directory = "{name}"\n'
+        assert (1, 0) == reload(reloading, config(TOKEN, more))
+        assert (200, f'"{name}"'.encode()) == await order()
+
+
+async def test_retention_begins_with_a_reload(reloading):
+    assert 202 == await status(reloading, events(TOKEN, "old"))
+
+    assert (1, 0) == reload(reloading, config(TOKEN, '[retention]\nmax_age = "1s"\n'))
+
+    async with asyncio.timeout(30):
+        while not any(n for name, n in metrics(reloading).items() if "expired_by_age" in name):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
 async def test_counts_of_clocks_go_on_after_a_reload(reloading):
     series = 'gateway_clock_skew_events_total{dialect="device",direction="seconds",tenant="T1"}'
     request = device("D1")
@@ -214,8 +241,8 @@ async def test_counts_of_clocks_go_on_after_a_reload(reloading):
 async def test_what_sdks_are_told_changes_with_the_files_that_the_configuration_names(reloading):
     rules = reloading.folder / "rules.json"
     rules.write_text("[]")
-    ids = f'ids = ["{APPLICATION_ID}"]'
-    text = config(TOKEN, **{ids: f'{ids}\nsample_rate = 10\nrules_file = "{rules}"'})
+    table = "[[moesif.applications]]"
+    text = config(TOKEN, **{table: f'{table}\nsample_rate = 10\nrules_file = "{rules}"'})
     assert (1, 0) == reload(reloading, text)
 
     async def told(path: str) -> tuple[object, str]:
