@@ -32,7 +32,9 @@ from gateway.store import Rotates, Selection
 from gateway.stores import open_store
 from gateway.stores.documents import FolderDocuments
 from gateway.stores.spool import open_spool
+from gateway.web.again import Again
 from gateway.web.application import application
+from gateway.web.backlog import INTERVAL, Backlog
 from gateway.web.budget import Budget
 from gateway.web.capacity import Capacity
 from gateway.web.forwarded import TrustedProxies
@@ -105,8 +107,10 @@ class Gateway:
             await self.stop()
             raise
 
-    async def respond(self, request: web.BaseRequest) -> tuple[Reply, Mapping[str, str]]:
-        """Give the reply to *request*, and more headers for it.
+    async def respond(
+        self, request: web.BaseRequest
+    ) -> tuple[Reply, Mapping[str, str], Again | None]:
+        """Give the reply to *request*, more headers for it, and whether it can be given again.
 
         Raises:
             ConnectionError: the client is gone.
@@ -153,6 +157,11 @@ class Gateway:
             "quarantine_trimmed", "Quarantined records deleted.", lambda: dict(store.evicted)
         )
         self.metrics.watch_clocks(lambda: self.configured.skewed)
+        backlog = self._budget.backlog
+        watch("backlog_seconds", "How long what has arrived will take.", lambda: backlog.seconds)
+        watch("overloaded", "1 while requests are refused.", lambda: backlog.overloaded)
+        pace = asyncio.create_task(_measure(backlog), name="backlog")
+        self._stack.push_async_callback(_cancel, pace)
         lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
         self._stack.push_async_callback(_cancel, lag)
         self._retention = retention = Retention(store, policy_of(settings.retention))
@@ -339,6 +348,12 @@ def make_app(settings: Settings, adapters: AdapterClasses = ADAPTERS) -> web.App
     app[GATEWAY] = gateway
     app.cleanup_ctx.append(opened)
     return app
+
+
+async def _measure(backlog: Backlog) -> None:
+    while True:
+        await asyncio.sleep(INTERVAL)
+        backlog.measure()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

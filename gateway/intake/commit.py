@@ -20,6 +20,9 @@ log = structlog.get_logger()
 _MAX_TURNS = 32
 """Turns of the event loop for which a group may collect requests, some microseconds each."""
 
+_MAX_GATHER = 0.01
+"""Seconds for which it may: a turn is long where large requests are read."""
+
 Observe = Callable[[int, float], None]
 
 
@@ -172,12 +175,13 @@ class GroupCommitter:
     async def _gather(self) -> None:
         """Wait a few turns of the loop so that concurrent requests join this group."""
         idle = 0
+        until = time.monotonic() + _MAX_GATHER
         for _ in range(_MAX_TURNS):
             waiting = len(self._waiting)
             await asyncio.sleep(0)
             # One turn without a request is normal: clients need a moment to send the next one.
             idle = idle + 1 if len(self._waiting) == waiting else 0
-            if idle > 1:
+            if idle > 1 or time.monotonic() > until:
                 return
 
     async def _commit(self, group: list[_Waiter], background: _Waiter | None) -> None:

@@ -50,9 +50,10 @@ class Answer:
 
     Attributes:
         keep_alive: whether the connection stays open after it.
+        raw: what is written.
     """
 
-    __slots__ = ("_raw", "_request", "keep_alive")
+    __slots__ = ("_request", "keep_alive", "raw")
 
     def __init__(
         self, request: "Request", reply: Reply, headers: Mapping[str, str], *, close: bool
@@ -72,7 +73,7 @@ class Answer:
             head += "Connection: keep-alive\r\n"
         bodiless = not reply.body or reply.status in _BODILESS or request.method == "HEAD"
         raw = f"{head}\r\n".encode("latin-1")
-        self._raw = raw if bodiless else raw + reply.body
+        self.raw = raw if bodiless else raw + reply.body
 
     def prepare(self, request: BaseRequest) -> Awaitable[None]:
         """Do nothing: head and body are written together."""
@@ -90,7 +91,7 @@ class Answer:
         transport = connection.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("The client is gone.")
-        transport.write(self._raw)
+        transport.write(self.raw)
         return request.writer.drain() if connection.writing_paused else _DONE
 
 

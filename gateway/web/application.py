@@ -22,7 +22,7 @@ def application(respond: Handler) -> web.Application:
 
     async def answer(request: web.Request) -> web.Response:
         try:
-            reply, more = await respond(request)
+            reply, more, _ = await respond(request)
         except ConnectionError:
             # Nobody reads this: the client is gone.
             return web.Response(status=400)

@@ -18,6 +18,9 @@ PIECE = 1 << 19
 _INLINE_INFLATE_LIMIT = 1 << 14
 """Compressed bytes that are decompressed on the event loop, as long as one piece comes out."""
 
+_EXPECTED = 0.25
+"""Seconds for a body to arrive after which its request is no work, but waits for its client."""
+
 _INFLATING = 4
 """Bodies that are decompressed in threads at once. Each has a window of 16 MiB at most."""
 
@@ -120,11 +123,20 @@ class BodyReader:
             await _continue(request)
             arriving = partial(_arriving, request, self._timeout)
             if coded is None and (request.content_length or 0) > whole:
+                # What comes piece by piece waits for its client most of the time.
+                share.pause()
                 return Pieces(b"", arriving, limit)
             most = whole if coded is None else limit
-            raw, whole_here = await _receive(request, limit, most, self._timeout, share)
+            waiting = asyncio.get_running_loop().call_later(_EXPECTED, share.pause)
+            try:
+                raw, whole_here = await _receive(request, limit, most, self._timeout, share)
+            finally:
+                waiting.cancel()
             if not whole_here:
+                share.pause()
                 return Pieces(raw, arriving, limit)
+            if not share.work:
+                share.begin()
         if coded is None:
             return raw
         inflate, window = coded

@@ -49,6 +49,7 @@ class Boundaries:
         "_head",
         "_line",
         "_passed",
+        "_plain",
         "_rest",
         "_state",
         "begun",
@@ -67,6 +68,8 @@ class Boundaries:
         # sends the same head again and again, and to compare is cheaper than to look into it.
         self._before_length = b"\0"  # no request begins with it
         self._after_length = b""
+        # Whether that is the last head of all.
+        self._plain = False
         # Bytes of a body, or of a chunk, that are still to come.
         self._rest = 0
         self._chunked = False
@@ -99,6 +102,30 @@ class Boundaries:
             self._head = b""
         return self._follow_heads(data, at, passed)
 
+    def head(self, length: str) -> bytes:
+        """The last head, of a request with *length* as its Content-Length; empty if it is unusual.
+
+        Nothing else in it tells where the request ends, and nothing is renamed in it.
+        """
+        if not self._plain or not self._after_length:
+            return b""
+        return b"%s%s%s" % (self._before_length, length.encode(), self._after_length)
+
+    def begin(self, rest: int) -> bool:
+        """Follow a request without the parser, of which *rest* bytes are still to come.
+
+        Return False, and change nothing, unless a request begins here.
+        """
+        if self._rest or self._head or self._chunked or self.lost:
+            return False
+        self.begun += 1
+        self._rest = rest
+        return True
+
+    def skip(self, data: bytes) -> int:
+        """Follow the rest of a body; return where it ends, at most the length of *data*."""
+        return self._skip_body(data, 0)
+
     def _is_usual(self, data: bytes) -> bool:
         """Whether *data* is one request, or its beginning, whose head was seen before."""
         if not data.startswith(self._before_length):
@@ -113,6 +140,7 @@ class Boundaries:
             return False
         self.begun += 1
         self._rest = rest
+        self._plain = True
         return True
 
     def _follow_heads(self, data: bytes, at: int, passed: int) -> Sequence[bytes]:
@@ -133,7 +161,8 @@ class Boundaries:
                 return pieces
             self.begun += 1
             self._find_body(head)
-            if not (unusual or self.lost or self._chunked):
+            self._plain = not (unusual or self.lost or self._chunked)
+            if self._plain:
                 self._remember(data[at : end + 4], head)
             at = end + 4
             if self.lost:

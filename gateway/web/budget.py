@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.errors import Reason, Refusal
+from gateway.web.backlog import PER_REQUEST, Backlog
 
 Who = tuple[str, str]
 """A dialect and a tenant."""
@@ -22,14 +23,19 @@ PER_EVENT = 128
 """Bytes that are reserved for each event of a batch, besides its text."""
 
 
+BUSY = "More arrives than can be stored."
+"""What a request is told that is refused because too much work waits."""
+
+
 class _Account:
     """How many requests of one tenant are being answered, and the bytes they have reserved."""
 
-    __slots__ = ("requests", "size")
+    __slots__ = ("requests", "size", "work")
 
     def __init__(self) -> None:
         self.requests = 0
         self.size = 0
+        self.work = 0
 
 
 class Budget:
@@ -37,6 +43,7 @@ class Budget:
 
     Attributes:
         held: how many are reserved now.
+        backlog: how long they keep the gateway busy.
     """
 
     def __init__(self, in_all: int, per_tenant: int, requests: int | None = None) -> None:
@@ -45,6 +52,7 @@ class Budget:
         None is no limit.
         """
         self.held = 0
+        self.backlog = Backlog()
         self.in_all = in_all
         self.per_tenant = per_tenant
         self._requests = math.inf if requests is None else requests
@@ -69,13 +77,24 @@ class Budget:
         held, sum_of_tenant = self.held + size, account.size + size
         if held > self.in_all or sum_of_tenant > self.per_tenant:
             raise self.refusal(size)
+        backlog = self.backlog
+        if backlog.work > backlog.line and backlog.refuses(account.work):
+            backlog.refuse()
+            raise Refusal(Reason.OVERLOADED, BUSY)
         if account.requests >= self._requests:
             said = f"Limit: {self._requests} requests at the same time."
             raise Refusal(Reason.OVERLOADED, said)
         account.requests += 1
         self.held = held
         account.size = sum_of_tenant
-        return Share(self, account, size)
+        share = Share(self, account, size)
+        share.begin()
+        return share
+
+    def refuses(self, who: Who) -> bool:
+        """Whether the tenant *who* is refused because too much work waits."""
+        backlog = self.backlog
+        return backlog.work > backlog.line and backlog.refuses(self._accounts[who].work)
 
     def refusal(self, wanted: int) -> Refusal:
         """What to say to a request that needs *wanted* bytes, which are not free."""
@@ -100,6 +119,29 @@ class Share(msgspec.Struct, gc=False):
     budget: Budget
     account: _Account
     size: int
+    work: int = 0
+
+    def begin(self) -> None:
+        """Count the request as work: its body is here, or is expected at once."""
+        work = self.work = self.size + PER_REQUEST
+        account, backlog = self.account, self.budget.backlog
+        if not account.work:
+            backlog.tenants += 1
+        account.work += work
+        backlog.work += work
+
+    def pause(self) -> None:
+        """Do not count the request as work: it waits for its client."""
+        work, self.work = self.work, 0
+        account, backlog = self.account, self.budget.backlog
+        account.work -= work
+        backlog.work -= work
+        if work and not account.work:
+            backlog.tenants -= 1
+
+    def done(self) -> None:
+        """The request's work was done."""
+        self.budget.backlog.done += self.size + PER_REQUEST
 
     def grow(self, more: int) -> None:
         """Reserve *more* bytes.
@@ -115,6 +157,10 @@ class Share(msgspec.Struct, gc=False):
         budget.held = held
         account.size = size
         self.size += more
+        if self.work:
+            self.work += more
+            account.work += more
+            budget.backlog.work += more
 
     def cover(self, size: int) -> None:
         """Have at least *size* bytes reserved; raises as `grow`."""
@@ -130,9 +176,14 @@ class Share(msgspec.Struct, gc=False):
             self.budget.held += more
             self.account.size += more
             self.size = size
+            if self.work:
+                self.work += more
+                self.account.work += more
+                self.budget.backlog.work += more
 
     def release(self) -> None:
         """Give everything back, once."""
+        self.pause()
         size = self.size
         self.budget.held -= size
         self.account.size -= size

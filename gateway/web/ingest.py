@@ -26,6 +26,7 @@ from gateway.ops.log import RequestLog
 from gateway.ops.metrics import Metrics
 from gateway.record import clock, sender_of
 from gateway.store import Documents
+from gateway.web.again import Again
 from gateway.web.body import BodyReader, Pieces, announced, arrived
 from gateway.web.budget import Budget
 from gateway.web.codings import inflater
@@ -90,8 +91,8 @@ class IngestHandler:
             for one in self._provisioning.values():
                 group.create_task(one.close(timeout))
 
-    async def handle(self, request: BaseRequest) -> tuple[Reply, dict[str, str]]:
-        """Give the reply to one request, and more headers for it.
+    async def handle(self, request: BaseRequest) -> tuple[Reply, dict[str, str], Again | None]:
+        """Give the reply to one request, more headers for it, and whether it can be given again.
 
         Raises:
             ConnectionError: the client is gone.
@@ -105,10 +106,15 @@ class IngestHandler:
             return headers.getall(name, ())
 
         context = RequestContext(Head(request.method, path, {}, headers.get, every))
+        again = None
         try:
             reply = await self._answer(request, context)
+            if context.share is not None:
+                context.share.done()
         except Refusal as refusal:
             reply = self._refuse(context, refusal)
+            if refusal.reason in _PASSING:
+                again = self._again(context, refusal.reason)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:
@@ -119,7 +125,7 @@ class IngestHandler:
             if share is not None:
                 share.release()
         self._log_request(request, context, reply)
-        return reply, headers_of(context)
+        return reply, headers_of(context), again
 
     async def _answer(self, request: BaseRequest, context: RequestContext) -> Reply:
         match = self._routes.find(context.head.path)
@@ -234,6 +240,28 @@ class IngestHandler:
             return _NOT_FOUND
         return context.adapter.refused(refusal, context.head, context.tenant)
 
+    def _again(self, context: RequestContext, reason: Reason) -> Again | None:
+        """How to refuse the same request again."""
+        adapter, tenant, rates = context.adapter, context.tenant, self._rates
+        if adapter is None or tenant is None:
+            return None
+        dialect, name, device = adapter.dialect, tenant.name, tenant.limited_device
+        who = (dialect, name)
+        limited = rates is not None and reason is Reason.LIMITED
+
+        def holds() -> bool:
+            if limited:
+                return rates is not None and rates.wait(who, device) > 0
+            return self._budget.refuses(who)
+
+        def count() -> None:
+            if not limited:
+                self._budget.backlog.refuse()
+            self._metrics.refused(dialect, name, reason)
+            self._intake.counts.refused(dialect, name, reason)
+
+        return Again(holds, count, 1.0 if limited else 10.0)
+
     def _log_request(self, request: BaseRequest, context: RequestContext, reply: Reply) -> None:
         line = line_of(request, context, reply.status)
         refusal = context.refusal
@@ -258,6 +286,7 @@ class IngestHandler:
         self._log.write(level, "request_refused", line)
 
 
+_PASSING = (Reason.LIMITED, Reason.OVERLOADED)
 _BEFORE_ADMISSION = (Reason.NO_SUCH_ADDRESS, Reason.METHOD_NOT_ALLOWED)
 
 _NOT_FOUND = Reply(

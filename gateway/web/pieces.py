@@ -151,7 +151,7 @@ class PieceByPiece:
         self._events_read += len(raws)
         self._endpoint.read(inbound, raws, reading)
         await read_on(self._endpoint, inbound, raws, reading)
-        mask(self._endpoint, reading)
+        await mask(self._endpoint, reading)
         self._explained = reading.explained
         self._different += len(reading.rejected)
         self._report(reading)

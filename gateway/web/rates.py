@@ -53,6 +53,13 @@ class Rates:
         Raises:
             Refusal: LIMITED, with the seconds to wait; nothing is taken.
         """
+        wait = self.wait(who, device)
+        if wait > 0:
+            raise Refusal(Reason.LIMITED, retry_after=math.ceil(wait))
+        self.take(who, device, "requests", 1)
+
+    def wait(self, who: Who, device: str) -> float:
+        """Seconds that a request has to wait before it is let in; 0 or less if it need not."""
         now = self._clock()
         waits = [
             self._paid_at.get((who, device * level, measure), now)
@@ -61,9 +68,7 @@ class Rates:
             for level, measure, rate in self._limits
             if device or not level
         ]
-        if waits and (wait := max(waits)) > 0:
-            raise Refusal(Reason.LIMITED, retry_after=math.ceil(wait))
-        self.take(who, device, "requests", 1)
+        return max(waits, default=0.0)
 
     def take(self, who: Who, device: str, measure: Measure, amount: int) -> None:
         """Take *amount* of what the request held that was let in."""

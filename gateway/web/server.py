@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
+import msgspec
 import structlog
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
@@ -17,6 +18,7 @@ from aiohttp.http import HttpVersion, HttpVersion11, RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.adapter import Reply
+from gateway.web.again import Again
 from gateway.web.answer import Answer, NoAnswer
 from gateway.web.boundaries import Boundaries
 from gateway.web.capacity import Capacity
@@ -24,8 +26,11 @@ from gateway.web.forwarded import TrustedProxies
 
 log = structlog.get_logger()
 
-Handler = Callable[[web.BaseRequest], Awaitable[tuple[Reply, Mapping[str, str]]]]
-"""Gives a request's reply, and more headers for it. Raises ConnectionError for a lost client."""
+Handler = Callable[[web.BaseRequest], Awaitable[tuple[Reply, Mapping[str, str], Again | None]]]
+"""Gives a request's reply, more headers for it, and whether it can be given again.
+
+Raises ConnectionError for a lost client.
+"""
 
 
 _NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
@@ -101,6 +106,8 @@ class Connection(web.RequestHandler):
         self.body: StreamReader | None = None
         self.line: asyncio.WriteTransport | None = None
         self.write_timer: asyncio.TimerHandle | None = None
+        # Whether the rest of a body is still to come that nobody reads: it was refused again.
+        self.skipping = False
 
     @property
     def has_request_in_flight(self) -> bool:
@@ -144,10 +151,39 @@ class Connection(web.RequestHandler):
             super().data_received(data)
             return
         self.had_its_turn = False
+        if self.skipping:
+            data = data[self.boundaries.skip(data) :]
+            self.skipping = self.boundaries.within_body
+            if not data:
+                return
+        if self.server.refused and self.refuse_again(data):
+            return
         for piece in self.boundaries.feed(data):
             super().data_received(piece)
         if self.boundaries.broken:
             self.break_body()
+
+    def refuse_again(self, data: bytes) -> bool:
+        """Refuse a request, or its beginning, if its head was refused a moment ago.
+
+        The parser does not see such a request.
+        """
+        end = data.find(b"\r\n\r\n") + 4
+        refused = self.server.refused.get(data[:end])
+        if refused is None:
+            return False
+        busy = self.writing_paused or self.requests_answered != self.requests_started
+        rest = refused.length - (len(data) - end)
+        if busy or rest < 0 or self.line is None or not refused.again.holds():
+            return False
+        if not self.boundaries.begin(rest):
+            return False
+        self.requests_started += 1
+        self.requests_answered += 1
+        self.skipping = rest > 0
+        refused.again.count()
+        self.line.write(refused.answer)
+        return True
 
     def pause_reading(self) -> None:
         """Stop reading: a body comes faster than its handler takes it."""
@@ -228,6 +264,18 @@ class Connection(web.RequestHandler):
             super().log_exception(*args, **kw)
 
 
+class _Refused(msgspec.Struct, frozen=True):
+    """How requests with a certain head are refused, and the length of their bodies."""
+
+    length: int
+    answer: bytes
+    again: Again
+
+
+_MAX_REFUSED = 10_000
+"""Heads whose refusals are remembered."""
+
+
 class PublicServer(web.Server):
     """Makes a `Connection` for each client, and gives its requests to one handler."""
 
@@ -258,6 +306,7 @@ class PublicServer(web.Server):
         self.connections_made = 0
         self.capacity = capacity
         self.closing = False
+        self.refused: dict[bytes, _Refused] = {}
 
     def __call__(self) -> asyncio.Protocol:  # type: ignore[override]
         """Make the protocol of a new connection."""
@@ -277,10 +326,25 @@ class PublicServer(web.Server):
         if connection.transport is None:
             return NoAnswer()
         try:
-            reply, headers = await self.respond(request)
+            reply, headers, again = await self.respond(request)
         except ConnectionError:
             return NoAnswer()
-        return Answer(request, reply, headers, close=self.closing or connection.ends_after_answer)
+        last = self.closing or connection.ends_after_answer
+        answer = Answer(request, reply, headers, close=last)
+        # Who expects to be asked for a body may not send it.
+        if again is not None and answer.keep_alive and "Expect" not in request.headers:
+            self.remember(request, again, answer)
+        return answer
+
+    def remember(self, request: Request, again: Again, answer: Answer) -> None:
+        """Remember how a request was refused, for those that have the same head."""
+        boundaries, length = request.connection.boundaries, request.headers.get("Content-Length")
+        if length is None or request.connection.requests_started != boundaries.begun:
+            return
+        head = boundaries.head(length)
+        if head and len(self.refused) < _MAX_REFUSED:
+            self.refused[head] = _Refused(int(length), answer.raw, again)
+            self.loop.call_later(again.seconds, self.refused.pop, head, None)
 
     @property
     def has_request_in_flight(self) -> bool:

@@ -1,7 +1,5 @@
 """From a body to a receipt: its events are read and stored, at once or piece by piece."""
 
-import asyncio
-
 import msgspec
 
 from gateway.adapter import AnyAdapter, AnyInbound, AnyIngest, ParseResult
@@ -10,15 +8,13 @@ from gateway.intake.intake import Intake
 from gateway.ops.metrics import Metrics
 from gateway.record import Receipt
 from gateway.web.body import Pieces
-from gateway.web.budget import PER_EVENT, Share
+from gateway.web.budget import PER_EVENT, Share, Who
 from gateway.web.context import RequestContext
 from gateway.web.pieces import PieceByPiece
 from gateway.web.rates import Rates
-from gateway.web.reading import mask, read_on
+from gateway.web.reading import Pause, let_others, mask, read_on
+from gateway.web.turns import LARGE, Turns
 from schemas import Problem, TooMany, Unreadable
-
-_LARGE = 1 << 16
-"""Bytes of a body after whose reading others have their turn."""
 
 
 class Storing:
@@ -38,6 +34,7 @@ class Storing:
         self._rates = rates
         self._on_invalid = on_invalid
         self._max_event = max_event
+        self._turns = Turns()
 
     async def whole(
         self,
@@ -56,14 +53,14 @@ class Storing:
             rates.take(who, tenant.limited_device, "bytes", size)
         on_invalid = adapter.on_invalid(self._on_invalid)
         try:
-            reading = await self._read(endpoint, inbound, share)
+            reading = await self._read(who, endpoint, inbound, share)
             if rates is not None:
                 rates.take(who, tenant.limited_device, "events", reading.elements)
         except TooMany as error:
             raise Refusal(Reason.BODY_TOO_LARGE, str(error)) from None
         except Unreadable as error:
             raise await self._not_json(adapter, endpoint, inbound, error) from None
-        mask(endpoint, reading)
+        await mask(endpoint, reading)
         queue = endpoint.wants_queue is not None and endpoint.wants_queue(inbound)
         try:
             receipt = context.receipt = await self._intake.accept(
@@ -126,12 +123,28 @@ class Storing:
             self._metrics.quarantined(adapter.dialect, inbound.tenant.name, 1)
         return Refusal(Reason.NOT_JSON, problems=[problem])
 
-    async def _read(self, endpoint: AnyIngest, inbound: AnyInbound, share: Share) -> ParseResult:
+    async def _read(
+        self, who: Who, endpoint: AnyIngest, inbound: AnyInbound, share: Share
+    ) -> ParseResult:
         """Read a body, a few milliseconds at a time: between two slices others have their turn."""
+        if len(inbound.body) <= LARGE:
+            return await self._read_slices(endpoint, inbound, share, let_others)
+        turns = self._turns
+        await turns.take(who)
+        try:
+            reading = await self._read_slices(endpoint, inbound, share, lambda: turns.pass_on(who))
+        finally:
+            turns.give()
+        await let_others()
+        return reading
+
+    async def _read_slices(
+        self, endpoint: AnyIngest, inbound: AnyInbound, share: Share, pause: Pause
+    ) -> ParseResult:
         raws: list[bytes] = []
         for number, part in enumerate(endpoint.split(inbound)):
             if number:
-                await asyncio.sleep(0)
+                await pause()
             if endpoint.batch:
                 share.grow(PER_EVENT * len(part))
             if endpoint.composed:
@@ -141,7 +154,5 @@ class Storing:
         if raws:
             endpoint.read(inbound, raws, reading)
             if endpoint.batch and reading.elements < len(raws):
-                await read_on(endpoint, inbound, raws, reading)
-        if len(inbound.body) > _LARGE:
-            await asyncio.sleep(0)
+                await read_on(endpoint, inbound, raws, reading, pause)
         return reading

@@ -7,6 +7,7 @@ import pytest
 from gateway.errors import Reason, Refusal
 from gateway.web.rates import Rate, Rates
 from tests.dialects import CONTRACTS, READING, REGISTERED
+from tests.web.sockets import connected, upload
 
 WHO, OTHER = ("device", "T1"), ("device", "T2")
 
@@ -135,3 +136,18 @@ async def test_requests_for_documents_count_with_the_bytes_of_their_bodies(runni
 async def test_what_needs_no_credential_has_no_rate(running):
     async with running({"limits": {"tenant_requests": {"rate": 1}}}) as gateway:
         assert [200] * 3 == [(await gateway.send("GET", "/health/probe")).status for _ in range(3)]
+
+
+async def test_a_request_beyond_the_rate_is_refused_again_without_being_read(running):
+    async with running({"limits": {"tenant_requests": {"rate": 1}}}) as gateway:
+        body = json.dumps([READING]).encode()
+        async with connected(gateway) as line:
+            answers = []
+            for _ in range(4):
+                await line.say(upload(body))
+                answers.append(await line.hear())
+        labels = 'dialect="logspace",reason="limited",tenant="development"'
+        assert 3 == await gateway.metric(f"gateway_refused_total{{{labels}}}")
+
+    assert [202, 503, 503, 503] == [one.status for one in answers]
+    assert 2 == len({one.headers["x-request-id"] for one in answers})
