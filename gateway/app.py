@@ -230,7 +230,9 @@ class Gateway:
             configured.rates.inherit(earlier.rates)
         settings = configured.settings
         limits, ingest = settings.limits, settings.ingest
-        self._budget.limit(limits.inflight_bytes, limits.tenant_inflight_bytes)
+        self._budget.limit(
+            limits.inflight_bytes, limits.tenant_inflight_bytes, limits.tenant_inflight_requests
+        )
         self._assembly.bound(ingest.max_waiting_events, ingest.max_waiting_bytes)
         self._retention.follow(policy_of(settings.retention))
         if self._capacity is not None:
@@ -239,7 +241,7 @@ class Gateway:
             self._tls.use(configured.tls)
         self._reception, self.configured = handler, configured
         if self._server is not None:
-            self._server.respond = handler.handle
+            self._server.respond_by(handler.handle)
         self.metrics.configured(configured.fingerprint, configured.tenants)
 
     def needs_restart(self, wanted: Settings) -> list[str]:

@@ -53,15 +53,14 @@ class Budget:
         """
         self.held = 0
         self.backlog = Backlog()
+        self.limit(in_all, per_tenant, requests)
+        self._accounts: dict[Who, _Account] = {}
+
+    def limit(self, in_all: int, per_tenant: int, requests: int | None) -> None:
+        """Allow so many bytes and requests from now on; what is reserved stays so."""
         self.in_all = in_all
         self.per_tenant = per_tenant
         self._requests = math.inf if requests is None else requests
-        self._accounts: dict[Who, _Account] = {}
-
-    def limit(self, in_all: int, per_tenant: int) -> None:
-        """Allow so many bytes from now on; what is reserved stays so."""
-        self.in_all = in_all
-        self.per_tenant = per_tenant
 
     def reserve(self, who: Who, size: int) -> "Share":
         """Reserve *size* bytes for a request of the tenant *who*.

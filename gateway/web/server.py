@@ -336,6 +336,11 @@ class PublicServer(web.Server):
             self.remember(request, again, answer)
         return answer
 
+    def respond_by(self, handler: Handler) -> None:
+        """Answer requests that begin from now on by *handler*, whatever was refused before."""
+        self.respond = handler
+        self.refused.clear()
+
     def remember(self, request: Request, again: Again, answer: Answer) -> None:
         """Remember how a request was refused, for those that have the same head."""
         boundaries, length = request.connection.boundaries, request.headers.get("Content-Length")

@@ -163,13 +163,13 @@ async def test_the_body_of_a_request_that_is_refused_again_is_passed_over(overlo
 async def test_another_credential_and_another_path_have_refusals_of_their_own(overloaded):
     ids = set()
     async with connected(overloaded) as line:
-        heads = [upload(BATCH), upload(BATCH, "X-Any: 1"), upload(BATCH).replace(b"/ev", b"/api/ev")]
-        for request in heads:
+        plain = upload(BATCH)
+        for request in (plain, upload(BATCH, "X-Any: 1"), plain.replace(b"/ev", b"/api/ev")):
             await line.say(request)
             answer = await line.hear()
             assert 503 == answer.status
             ids.add(answer.headers["x-request-id"])
-        await line.say(upload(BATCH).replace(b"development", b"nobody"))
+        await line.say(plain.replace(b"development", b"nobody"))
         assert 403 == (await line.hear()).status
 
     assert 3 == len(ids)
