@@ -172,7 +172,8 @@ class Connection(web.RequestHandler):
         refused = self.server.refused.get(data[:end])
         if refused is None:
             return False
-        busy = self.writing_paused or self.requests_answered != self.requests_started
+        # One that has begun may not have reached the handler yet, and is to be answered first.
+        busy = self.writing_paused or self.has_request_in_flight or self.server.closing
         rest = refused.length - (len(data) - end)
         if busy or rest < 0 or self.line is None or not refused.again.holds():
             return False
