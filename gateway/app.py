@@ -23,7 +23,7 @@ from gateway.intake.assembly import SPOOL_DEADLINE, Bounds, assemble
 from gateway.intake.documents import MaskedDocuments
 from gateway.ops.activation import OPS, PUBLIC, Sockets
 from gateway.ops.control import Command, ControlServer
-from gateway.ops.listener import ops_app
+from gateway.ops.listener import REQUEST_LOG, ops_app
 from gateway.ops.metrics import Metrics
 from gateway.ops.notify import feed_watchdog
 from gateway.query import Search
@@ -271,7 +271,9 @@ class Gateway:
     async def _listen(self) -> None:
         server = self._settings.server
         self._ops = web.AppRunner(
-            ops_app(self.metrics, self.probe, self._settings.ops.hosts), access_log=None
+            ops_app(self.metrics, self.probe, self._settings.ops.hosts),
+            access_log=None,
+            logger=REQUEST_LOG,
         )
         await self._ops.setup()
         self._stack.push_async_callback(self._ops.cleanup)

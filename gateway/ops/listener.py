@@ -1,15 +1,37 @@
 """The operator's listener: health checks and metrics."""
 
 import ipaddress
+import logging
 from collections.abc import Awaitable, Callable, Collection
 
+import structlog
 from aiohttp import hdrs, web
+from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from gateway.errors import StoreError
 from gateway.ops.metrics import Metrics
+
+log = structlog.get_logger()
+
+
+class _WithoutContent(logging.Filter):
+    """Logs of a request that the parser refused no traceback: it quotes what the client sent."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            return True
+        log.info("request_malformed", listener="ops", error=type(error).__name__)
+        return False
+
+
+REQUEST_LOG = logging.getLogger("gateway.ops.listener")
+"""What the runner of the operator's application logs to."""
+
+REQUEST_LOG.addFilter(_WithoutContent())
 
 
 def ops_app(

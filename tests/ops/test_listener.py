@@ -134,3 +134,15 @@ async def test_a_page_that_rebinds_its_name_reads_nothing(shared, host, path):
     async with shared.session.get(shared.ops_url + path, headers={"Host": host}) as answer:
         assert 421 == answer.status
         assert "gateway_" not in await answer.text()
+
+
+async def test_a_malformed_request_to_operators_is_logged_without_what_was_sent(running, caplog):
+    async with running() as gateway:
+        host, port = gateway.gateway.ops_address
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\nsecret value\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+
+    assert not [record for record in caplog.records if "aiohttp" in record.name]
+    assert "secret value" not in caplog.text
