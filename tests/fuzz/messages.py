@@ -6,6 +6,7 @@ import random
 import zlib
 from collections.abc import Callable
 
+from tests.adapters import otlp
 from tests.adapters.test_recordings import Sent, logspace_requests, moesif_requests
 from tests.conftest import APPLICATION_ID
 from tests.dialects import CONTRACTS, GOLDEN, REGISTERED
@@ -90,6 +91,9 @@ def recorded() -> list[Sent]:
     for dialect in REGISTERED:
         known = CONTRACTS[dialect]
         found.append(Sent(known.method, known.path, [*known.sent.items()], known.body.encode()))
+    known = [*CONTRACTS["otlp"].credential.items(), ("Content-Type", otlp.PROTOBUF)]
+    for path, document in ((otlp.LOGS, otlp.logs(otlp.LOG)), (otlp.TRACES, otlp.spans(otlp.SPAN))):
+        found.append(Sent("POST", path, known, otlp.encoded(path, document)))
     return [
         Sent(
             one.method,

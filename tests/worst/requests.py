@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tests.conftest import APPLICATION_ID
+from tests.worst import protobuf
 
 Genes = dict[str, Any]
 
@@ -15,6 +16,8 @@ TIME = "2026-01-15T10:00:00.250Z"
 MOESIF = {"X-Moesif-Application-Id": APPLICATION_ID}
 LOGSPACE = {"logspace.space-token": "development"}
 DEVICE = {"X-Moki-TenantAPIToken": "K1", "Content-Type": "application/json"}
+OTLP = {**MOESIF, "Content-Type": "application/json"}
+PROTOBUF = {**MOESIF, "Content-Type": "application/x-protobuf"}
 DEVICES = "/rest/v1/api/tenants/T1/devices/D1/events"
 
 CALL = {"request": {"time": TIME, "verb": "GET", "uri": "/"}}
@@ -22,6 +25,8 @@ READING = {"id": "1", "type": "t", "system": "s", "agent-id": "a", "timestamp": 
 REPORT = {
     "typeId": "1", "description": "", "appId": "a", "severity": 3, "timestamp": 1, "data": {},
 }  # fmt: skip
+LOG = {"timeUnixNano": "1", "body": {"stringValue": "x"}, "attributes": []}
+SPAN = {"traceId": "1" * 32, "spanId": "2" * 16, "name": "n"}
 
 TARGETS: dict[str, tuple[str, str, Mapping[str, str], Any, bool, int]] = {
     "call": ("POST", "/v1/events", MOESIF, CALL, False, 1 << 20),
@@ -29,12 +34,28 @@ TARGETS: dict[str, tuple[str, str, Mapping[str, str], Any, bool, int]] = {
     "actions": ("POST", "/v1/actions/batch", MOESIF, {"action_name": "a"}, True, 12_582_912),
     "users": ("POST", "/v1/users/batch", MOESIF, {"user_id": "u"}, True, 12_582_912),
     "readings": ("PUT", "/events", LOGSPACE, READING, True, 16_777_216),
+    "logs": ("POST", "/v1/logs", OTLP, LOG, True, 16_777_216),
+    "spans": ("POST", "/v1/traces", OTLP, SPAN, True, 16_777_216),
+    "resources": ("POST", "/v1/logs", OTLP, {}, True, 16_777_216),
+    "logs in protobuf": ("POST", "/v1/logs", PROTOBUF, None, True, 16_777_216),
+    "spans in protobuf": ("POST", "/v1/traces", PROTOBUF, None, True, 16_777_216),
     "report": ("POST", DEVICES, DEVICE, REPORT, False, 1 << 20),
     "capabilities": ("PUT", "/capabilities/c", LOGSPACE, {"id": "c"}, False, 1 << 20),
 }
 """Method, path, headers, a small valid event, whether it is a batch, and bytes at most."""
 
+_NAMED = '"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"s"}}]},'
+ENVELOPES = {
+    "logs": (f'{{"resourceLogs":[{{{_NAMED}"scopeLogs":[{{"logRecords":[', "]}]}]}"),
+    "spans": (f'{{"resourceSpans":[{{{_NAMED}"scopeSpans":[{{"spans":[', "]}]}]}"),
+    "resources": ('{"resourceLogs":[', "]}"),
+}
+"""What stands around the events of a batch that is not an array."""
+
 VALUES = (
+    '{"key":"password","value":{"stringValue":"x"}}', '{"key":"a","value":{"intValue":"1"}}',
+    '{"stringValue":"x"}', '{"arrayValue":{"values":[{}]}}', '{"logRecords":[{}]}',
+    '{"scopeLogs":[{"logRecords":[{}]}]}',
     "1", "1.5", "1e9", "1e999", "4.0", "NaN", "-1", "true", "null", '""', '"x"', '"\\n"',
     '"\\ud800"', '"\\u0000"', '"é"', "[]", "{}", "[[]]", '{"a":{}}', '{"":""}',
     f'"{TIME}"', '"NaN"',
@@ -49,6 +70,7 @@ PLACES = (
     "extra", "headers", "request", "response", "metadata", "data", "user_id", "boolean-properties",
     "date-properties", "double-properties", "integer-properties", "long-properties",
     "string-properties", "agent-capabilities", "trigger-types", "password", "appKey", "typeId",
+    "attributes", "body", "events", "links", "resource", "scope", "scopeLogs",
 )  # fmt: skip
 
 WRAPS: dict[str, Callable[[str, Iterator[int]], str]] = {
@@ -104,7 +126,10 @@ def mutated(genes: Genes, chance: random.Random) -> Genes:
 def body_of(target: str, genes: Genes) -> bytes:
     """The body that *genes* describe, within the limit of *target*."""
     _, _, _, event, batch, limit = TARGETS[target]
-    size = min(genes["bytes"], limit)
+    if event is None:
+        return protobuf.body_of(genes, limit)
+    before, after = ENVELOPES.get(target, ("[", "]"))
+    size = min(genes["bytes"], limit - len(before) - len(after))
     numbers = itertools.count()
     if not batch:
         return (_event(event, genes, size - 400, numbers) + genes["tail"]).encode()[:limit]
@@ -122,7 +147,7 @@ def body_of(target: str, genes: Genes) -> bytes:
             # The first half or all of them differ.
             different = len(events) // (2 if genes["copies"].startswith("half") else 1)
             events[:different] = [f'{{"{n:x}":0,{one[1:]}' for n in range(different)]
-    text = f"[{genes['between'].join(events)}]{genes['tail']}".encode()
+    text = f"{before}{genes['between'].join(events)}{after}{genes['tail']}".encode()
     return text if len(text) <= limit else text[: limit - 1] + b"]"
 
 

@@ -70,7 +70,7 @@ def test_no_request_holds_the_loop_for_long(tmp_path, changes):
     for target, ranked in best.items():
         for seconds, genes in ranked[:1]:
             told = {name: str(gene)[:40] for name, gene in genes.items()}
-            report.append(f"{target:14} {seconds * 1000:6.1f} ms  {told}")
+            report.append(f"{target:17} {seconds * 1000:6.1f} ms  {told}")
     sys.stdout.write("\n".join(["", *report, ""]))
     longest = max(seconds for ranked in best.values() for seconds, _ in ranked)
     assert longest <= TOLERATED, "\n".join(report)
