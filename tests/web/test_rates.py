@@ -93,7 +93,7 @@ async def test_a_tenant_that_exceeds_its_rate_is_told_in_the_words_of_its_dialec
         assert 1 == await gateway.metric(f"gateway_refused_total{{{labels}}}")
 
     assert client.success == first.status
-    assert ({"device": 429}.get(dialect, 503), "1") == (
+    assert ({"device": 429, "otlp": 429}.get(dialect, 503), "1") == (
         second.status,
         second.headers["Retry-After"],
     )
