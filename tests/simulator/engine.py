@@ -23,8 +23,17 @@ class Crash(BaseException):
 class Faults:
     """Decides by the seed what fails where. With `calm`, nothing does."""
 
-    def __init__(self, seed: random.Random, folder: Path, crashed: Callable[[Path], None]) -> None:
-        """*crashed* is called with a copy of *folder* as a crash would leave it."""
+    def __init__(
+        self,
+        seed: random.Random,
+        folder: Path,
+        crashed: Callable[[Path], None],
+        beginning: Callable[[], None],
+    ) -> None:
+        """*crashed* is called with a copy of *folder* as a crash would leave it.
+
+        *beginning* is called before each transaction.
+        """
         self.random = seed
         self.calm = False
         self.dead = False
@@ -32,6 +41,7 @@ class Faults:
         self.connections: list[sqlite3.Connection] = []
         self._folder = folder
         self._crashed = crashed
+        self._beginning = beginning
         self._full_until: dict[str, int] = {}
         self._statements = 0
         self.rate = seed.choice([0.0, 0.002, 0.01, 0.05])
@@ -55,6 +65,8 @@ class Faults:
         self._statements += 1
         if self.dead:
             raise sqlite3.OperationalError("the process is dead")
+        if sql.startswith(("BEGIN", "VACUUM")):
+            self._beginning()
         if self.chance(self.crash_rate):
             self.crash()
         if sql.startswith(("ROLLBACK", "PRAGMA")):

@@ -10,8 +10,8 @@ from gateway.errors import StoreError
 from gateway.intake import drain
 from gateway.intake.commit import GroupCommitter
 from gateway.record import EventRecord, Outcome
-from gateway.store import Count
-from gateway.stores import keys, spool
+from gateway.store import Count, Expired
+from gateway.stores import erasing, expiry, keyexpiry, keys, removal, spool
 from gateway.stores.sqlite import SqliteStore
 from tests.simulator.model import Broken
 from tests.simulator.test_simulation import simulate, small
@@ -82,15 +82,65 @@ def counts_that_may_be_kept_are_added_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SqliteStore, "add_counts", add_counts)
 
 
+def runs_of_keys_go_with_the_first_event(patch: pytest.MonkeyPatch) -> None:
+    """Keys of events that are still stored are forgotten."""
+    patch.setattr(keyexpiry, "_STILL_STORED", f"SELECT * FROM ({keyexpiry._STILL_STORED}) WHERE 0")
+
+
+def keys_that_no_run_has_go_with_their_events(patch: pytest.MonkeyPatch) -> None:
+    """The start after an event has expired does not know its key."""
+    patch.setattr(removal, "_LOOSEN", "SELECT 1")
+
+
+def what_was_deleted_is_not_reconciled(patch: pytest.MonkeyPatch) -> None:
+    """An event whose outcome was unknown, and that has expired since, is stored again."""
+    step = expiry.Expiry.step
+
+    def forgetful(self: expiry.Expiry, db: sqlite3.Connection, now: int, attempted: int) -> Expired:
+        done = step(self, db, now, attempted)
+        self.removed = []
+        return done
+
+    patch.setattr(expiry.Expiry, "step", forgetful)
+
+
+def newer_events_go_before_older_ones(patch: pytest.MonkeyPatch) -> None:
+    """A store that is too large does not lose its oldest events."""
+    delete = "DELETE FROM event WHERE seq > :after + 3 AND seq <= :to + 3"
+    patch.setattr(removal, "_DELETE_ALL", delete)
+
+
+def the_spool_is_not_erased(patch: pytest.MonkeyPatch) -> None:
+    """An event that waits in the spool outlives a prune."""
+
+    async def erase(self: spool.Spool, chosen: object) -> int:
+        return 0
+
+    patch.setattr(spool.Spool, "erase", erase)
+
+
+def pages_are_not_overwritten(patch: pytest.MonkeyPatch) -> None:
+    """What a prune has deleted is still in the file."""
+    patch.setattr(erasing, "_OVERWRITE", "SELECT 1")
+    patch.setattr(erasing, "_ANEW", (f"DELETE FROM event WHERE seq IN {erasing._GONE}",))
+    patch.setattr(erasing.Eraser, "overwrite", lambda self, db: False)
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
         (keys_are_never_sealed, "keys are in no run"),
-        (nothing_is_reconciled, "stored twice"),
+        (nothing_is_reconciled, "stored twice|is back"),
         (a_kept_attempt_is_a_duplicate, "duplicate of itself"),
         (nobody_gives_up, "waited"),
         (counts_that_may_be_kept_are_added_again, "counted"),
+        (runs_of_keys_go_with_the_first_event, "stored twice"),
+        (keys_that_no_run_has_go_with_their_events, "before its keys have gone"),
+        (what_was_deleted_is_not_reconciled, "was deleted and is back"),
+        (newer_events_go_before_older_ones, "nobody may delete"),
+        (the_spool_is_not_erased, "a prune has left|erased and is"),
+        (pages_are_not_overwritten, "was erased and is in"),
         # Keys of a large piece are one run.
         (pieces_have_any_size, "a transaction of|a run of"),
     ],

@@ -1,24 +1,27 @@
 """One seed's history: lives of a gateway, its clients, and what befalls them."""
 
 import asyncio
+import gc
 import random
 import shutil
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 
 from gateway.adapter import Head, Inbound, ParseResult, Tenant
-from gateway.errors import Refusal
+from gateway.erasure import erase
+from gateway.errors import Refusal, StoreError
 from gateway.intake.assembly import SPOOL_DEADLINE, Assembly, Bounds, assemble
 from gateway.intake.redact import Redactor, Rules
 from gateway.ops.metrics import Metrics
 from gateway.record import EventRecord, key_of
+from gateway.store import RetentionPolicy, RetentionRule, Selection
 from gateway.stores import keys
 from gateway.stores.spool import Spool, open_spool
 from gateway.stores.sqlite import SqliteStore, open_store
 from tests.simulator.clock import SimulatedLoop, Stuck
 from tests.simulator.engine import Crash, Faults, engine
-from tests.simulator.model import Broken, Model, judge_keys
+from tests.simulator.model import MARK_END, Broken, Model, Permit, judge_keys
 
 BOUNDS = Bounds(max_events=40, max_bytes=6_000, deadline=2)
 LONGEST_TEXT = 3_000
@@ -31,6 +34,7 @@ PATIENCE = BOUNDS.deadline + SPOOL_DEADLINE + 0.5
 """Seconds after which every client has its answer: store, then spool, then a question's wait."""
 
 _DAY = 86_400_000_000
+_PEOPLE = "Ada", "Grace"
 
 
 class World:
@@ -41,13 +45,16 @@ class World:
         self.model = Model()
         self._folder = folder / "life"
         self._folder.mkdir()
-        self._faults = Faults(self.random, self._folder, self._set_left_behind)
+        self._faults = Faults(self.random, self._folder, self._set_left_behind, self._look)
         self._left_behind: Path | None = None
         self._broken: BaseException | None = None
         self._clock = 1_700_000_000_000_000
         self._names: list[str] = []
         self._next_id = 0
+        self._policy: RetentionPolicy | None = None
+        self._pause = 0.05
         self.crashes = 0
+        self.prunes = 0
 
     def run(self) -> None:
         """Live a few lives, then one without faults; judge.
@@ -55,16 +62,34 @@ class World:
         Raises:
             Broken: a promise was broken.
         """
-        for _ in range(self.random.randrange(1, 5)):
-            self._live(self._busy_life)
-        self._faults.calm = True
-        self._live(self._last_life)
+        # What a dead process leaves behind would end whenever there is enough of it.
+        gc.disable()
+        try:
+            for _ in range(self.random.randrange(1, 5)):
+                self._live(self._busy_life)
+            self._faults.calm = True
+            self._live(self._last_life)
+        finally:
+            gc.enable()
         self.model.judge(self._folder)
         self.model.judge_counts(self._folder, exact=not self.crashes and self._faults.none)
         judge_keys(self._folder, keys.RUN_KEYS)
 
     def _set_left_behind(self, copy: Path) -> None:
         self._left_behind = copy
+
+    def _look(self) -> None:
+        """Let the model see what is there before something may be deleted."""
+        if not self.model.permits or self._broken is not None:
+            return
+        try:
+            self.model.observe(self._folder)
+        except Broken as error:
+            self._break(error)
+
+    def _break(self, error: Broken) -> None:
+        self._broken = self._broken or error
+        asyncio.get_running_loop().stop()
 
     def _live(self, life: Callable[[], Coroutine[None, None, None]]) -> None:
         """Run *life* to its end, or until the process dies, and leave its files behind."""
@@ -89,6 +114,7 @@ class World:
             shutil.rmtree(self._folder)
             self._left_behind.rename(self._folder)
             self._left_behind = None
+        self.model.end_life(self._folder)
 
     def _stop(self, main: asyncio.Task[None]) -> None:
         main.get_loop().stop()
@@ -133,16 +159,66 @@ class World:
         return assembly, store, spool
 
     async def _busy_life(self) -> None:
+        self._policy = self._choose_policy()
+        self._pause = self.random.choice([0.02, 0.05, 0.3])
         async with AsyncExitStack() as stack:
             try:
-                assembly, *_ = await self._open(stack)
+                assembly, store, spool = await self._open(stack)
             except Exception:
                 return  # it could not start, and says so; somebody starts it again
             clients = [
                 asyncio.create_task(self._client(assembly), name=CLIENT)
                 for _ in range(self.random.randrange(1, 12))
             ]
+            clients += [
+                asyncio.create_task(self._prune(store, spool), name=CLIENT)
+                for _ in range(self.random.choice([0, 0, 1, 2]))
+            ]
+            retention = asyncio.create_task(self._expire(store))
             await asyncio.gather(*clients)
+            retention.cancel()
+            await asyncio.gather(retention, return_exceptions=True)
+
+    async def _expire(self, store: SqliteStore) -> None:
+        """Delete what is not kept, step by step, until cancelled."""
+        while self._policy is not None:
+            await asyncio.sleep(self.random.expovariate(1 / 0.01))
+            with self._permitted(Permit(self._policy, self._clock)):
+                await store.expire(self._policy, self._clock)
+
+    async def _prune(self, store: SqliteStore, spool: Spool) -> None:
+        """Erase, once, what a person or everyone has sent."""
+        await asyncio.sleep(self.random.expovariate(1 / 0.2))
+        subject = self.random.choice([*_PEOPLE, None])
+        wanted = Selection(subject=subject, until=self._clock - self.random.choice([0, 0, _DAY]))
+        before = len(self.model.sent)
+        settled = BOUNDS.deadline + SPOOL_DEADLINE
+        with self._permitted(Permit(now=self._clock, wanted=wanted)):
+            await erase(store, spool, wanted, _ignored, settled, clock=lambda: self._clock)
+            self.model.erased(before, wanted, self._folder)
+            self.prunes += 1
+
+    @contextmanager
+    def _permitted(self, permit: Permit) -> Iterator[None]:
+        """Let something delete; what is cancelled may go on until the end of the life."""
+        self.model.permits.append(permit)
+        try:
+            with suppress(StoreError):
+                yield
+            self.model.observe(self._folder)
+        except Broken as error:
+            self._break(error)
+        self.model.permits.remove(permit)
+
+    def _choose_policy(self) -> RetentionPolicy | None:
+        """What is kept in a life: all, or by age, by person's kind, by size."""
+        ages = [None, 1_000_000, _DAY, 3 * _DAY]
+        rules = (
+            RetentionRule(kind="action", max_age=self.random.choice(ages)),
+            RetentionRule(max_age=self.random.choice(ages)),
+        )
+        size = self.random.choice([None, None, 150_000, 250_000])
+        return self.random.choice([None, RetentionPolicy(rules, size)])
 
     async def _last_life(self) -> None:
         async with AsyncExitStack() as stack:
@@ -165,7 +241,7 @@ class World:
         """Send requests one after another, as clients do: again what was not accepted."""
         try:
             for _ in range(self.random.randrange(1, 15)):
-                await asyncio.sleep(self.random.expovariate(1 / 0.05))
+                await asyncio.sleep(self.random.expovariate(1 / self._pause))
                 await self._request(assembly)
         except (Broken, Crash) as error:
             self._broken = self._broken or (error if isinstance(error, Broken) else None)
@@ -210,19 +286,23 @@ class World:
         if self.random.random() < 0.7:
             if not self._names or self.random.random() < 0.6:
                 self._names.append(f"{len(self._names)}")
-            name = self.random.choice(self._names[-20:])
+            # Also names whose keys are in runs by now, or have gone.
+            known = self._names if self.random.random() < 0.3 else self._names[-20:]
+            name = self.random.choice(known)
         size = self.random.choice([10, 10, 10, 300, LONGEST_TEXT])
-        # The same name is the same event: its text too.
-        text = (name or f"keyless {self._next_id}").ljust(10, ".")
+        # The same name is the same event: its text too, its kind and its subject.
+        mark = name or f"keyless {self._next_id}"
+        number = int(name or self._next_id)
+        text = f"<{mark}{MARK_END}".ljust(10, ".")
         data = '"' + (text if name else text * (size // 10)) + '"'
         return EventRecord(
             # Ids made at random would make the filters of keys answer at random.
             id=key_of("id", str(self._next_id)),
             dialect="moesif",
             tenant="acme",
-            kind="api_call",
+            kind="action" if number % 2 else "api_call",
             type="GET",
-            subject=None,
+            subject=_PEOPLE[number % 7] if number % 7 < len(_PEOPLE) else None,
             time=self._clock,
             received_at=self._clock,
             client_address="192.0.2.1",
@@ -232,3 +312,7 @@ class World:
 
 
 _HEAD = Head("POST", "/v1/events", {}, lambda name: None, lambda name: ())
+
+
+def _ignored(*_: object) -> None:
+    """No progress is shown."""
