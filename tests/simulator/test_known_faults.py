@@ -1,6 +1,5 @@
 """The simulator finds faults that the gateway once had: each is put back, and must be found."""
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,9 +8,8 @@ import pytest
 from gateway.errors import StoreError
 from gateway.intake import drain
 from gateway.intake.commit import GroupCommitter
-from gateway.record import EventRecord, Outcome
-from gateway.store import Count, Expired
-from gateway.stores import erasing, expiry, keyexpiry, keys, removal, spool
+from gateway.store import Count
+from gateway.stores import erasing, keyexpiry, keys, removal, spool
 from gateway.stores.sqlite import SqliteStore
 from tests.simulator.model import Broken
 from tests.simulator.test_simulation import simulate, small
@@ -41,21 +39,6 @@ def nothing_is_reconciled(patch: pytest.MonkeyPatch) -> None:
         return None
 
     patch.setattr(SqliteStore, "reconcile", reconcile)
-
-
-def a_kept_attempt_is_a_duplicate(patch: pytest.MonkeyPatch) -> None:
-    """An event that was kept without our knowing is refused as a duplicate of itself."""
-    keep = spool._append
-
-    def append(db: sqlite3.Connection, records: Sequence[EventRecord]) -> list[Outcome]:
-        known = {key for (key,) in db.execute("SELECT key FROM spooled")}
-        outcomes = keep(db, records)
-        return [
-            Outcome.DUPLICATE if record.identity in known else outcome
-            for record, outcome in zip(records, outcomes, strict=True)
-        ]
-
-    patch.setattr(spool, "_append", append)
 
 
 def nobody_gives_up(patch: pytest.MonkeyPatch) -> None:
@@ -92,18 +75,6 @@ def keys_that_no_run_has_go_with_their_events(patch: pytest.MonkeyPatch) -> None
     patch.setattr(removal, "_LOOSEN", "SELECT 1")
 
 
-def what_was_deleted_is_not_reconciled(patch: pytest.MonkeyPatch) -> None:
-    """An event whose outcome was unknown, and that has expired since, is stored again."""
-    step = expiry.Expiry.step
-
-    def forgetful(self: expiry.Expiry, db: sqlite3.Connection, now: int, attempted: int) -> Expired:
-        done = step(self, db, now, attempted)
-        self.removed = []
-        return done
-
-    patch.setattr(expiry.Expiry, "step", forgetful)
-
-
 def newer_events_go_before_older_ones(patch: pytest.MonkeyPatch) -> None:
     """A store that is too large does not lose its oldest events."""
     delete = "DELETE FROM event WHERE seq > :after + 3 AND seq <= :to + 3"
@@ -132,12 +103,10 @@ def pages_are_not_overwritten(patch: pytest.MonkeyPatch) -> None:
     [
         (keys_are_never_sealed, "keys are in no run"),
         (nothing_is_reconciled, "stored twice|is back"),
-        (a_kept_attempt_is_a_duplicate, "duplicate of itself"),
         (nobody_gives_up, "waited"),
         (counts_that_may_be_kept_are_added_again, "counted"),
         (runs_of_keys_go_with_the_first_event, "stored twice"),
         (keys_that_no_run_has_go_with_their_events, "before its keys have gone"),
-        (what_was_deleted_is_not_reconciled, "was deleted and is back"),
         (newer_events_go_before_older_ones, "nobody may delete"),
         (the_spool_is_not_erased, "a prune has left|erased and is"),
         (pages_are_not_overwritten, "was erased and is in"),
