@@ -181,6 +181,9 @@ class World:
 
     async def _expire(self, store: SqliteStore) -> None:
         """Delete what is not kept, step by step, until cancelled."""
+        if self._policy is not None and self._policy.max_bytes is not None:
+            # Appends make room too, until the end of the life.
+            self.model.permits.append(Permit(RetentionPolicy(max_bytes=self._policy.max_bytes)))
         while self._policy is not None:
             await asyncio.sleep(self.random.expovariate(1 / 0.01))
             with self._permitted(Permit(self._policy, self._clock)):
