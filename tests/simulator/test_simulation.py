@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from gateway.intake import counts, drain
-from gateway.stores import bloom, expiry, keys
+from gateway.stores import bloom, keys, pace
 from tests.simulator.world import PIECE, World
 
 FIRST = int(os.environ.get("SIMULATE_FIRST", "0"))
@@ -32,9 +32,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(counts, "INTERVAL", 0.02)
     monkeypatch.setattr(bloom, "SLOTS", 1 << 10)
     monkeypatch.setattr(bloom, "_MASK", (1 << 10) - 1)
-    monkeypatch.setattr(expiry, "_ROWS", (4, 16))
+    monkeypatch.setattr(pace, "_ROWS", (4, 16))
     # How long a step takes does not decide how many rows the next one has.
-    monkeypatch.setattr(expiry, "_SECONDS", 1e9)
+    monkeypatch.setattr(pace, "_SECONDS", 1e9)
     # Nobody reads a hundred histories' logs, and rendering them takes half of the time.
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
