@@ -44,7 +44,8 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         credential: the one header with which the request is admitted.
         headers: further headers that every request of a client has.
         params: known values for the parameters of the dialect's addresses.
-        success, unauthorized: the statuses of its answers.
+        success, unauthorized, slow: the statuses of its answers; the last one where a body does
+            not arrive in time.
         error: members that the body of every refusal has.
         tenant, kind: what is stored of the event.
         batch: how it writes batches, if it does.
@@ -60,6 +61,7 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     error: set[str]
     tenant: str
     kind: str
+    slow: int = 408
     headers: dict[str, str] = {}
     params: dict[str, str] = {}
     batch: Batch | None = None
