@@ -86,9 +86,13 @@ class Budget:
         account.requests += 1
         self.held = held
         account.size = sum_of_tenant
-        share = Share(self, account, size)
-        share.begin()
-        return share
+        # As `Share.begin`.
+        work = size + PER_REQUEST
+        if not account.work:
+            backlog.tenants += 1
+        account.work += work
+        backlog.work += work
+        return Share(self, account, size, work)
 
     def refuses(self, who: Who) -> bool:
         """Whether the tenant *who* is refused because too much work waits."""
@@ -182,8 +186,14 @@ class Share(msgspec.Struct, gc=False):
 
     def release(self) -> None:
         """Give everything back, once."""
-        self.pause()
+        budget, account = self.budget, self.account
+        # As `pause`.
+        work, self.work = self.work, 0
+        account.work -= work
+        budget.backlog.work -= work
+        if work and not account.work:
+            budget.backlog.tenants -= 1
         size = self.size
-        self.budget.held -= size
-        self.account.size -= size
-        self.account.requests -= 1
+        budget.held -= size
+        account.size -= size
+        account.requests -= 1

@@ -53,14 +53,20 @@ class Storing:
             rates.take(who, tenant.limited_device, "bytes", size)
         on_invalid = adapter.on_invalid(self._on_invalid)
         try:
-            reading = await self._read(who, endpoint, inbound, share)
+            if size > LARGE:
+                reading = await self._read_in_turn(who, endpoint, inbound, share)
+            elif endpoint.batch:
+                reading = await self._read(endpoint, inbound, share, let_others)
+            else:
+                reading = self._read_event(endpoint, inbound, share)
             if rates is not None:
                 rates.take(who, tenant.limited_device, "events", reading.elements)
         except TooMany as error:
             raise Refusal(Reason.BODY_TOO_LARGE, str(error)) from None
         except Unreadable as error:
             raise await self._not_json(adapter, endpoint, inbound, error) from None
-        await mask(endpoint, reading)
+        if reading.rejected:
+            await mask(endpoint, reading)
         queue = endpoint.wants_queue is not None and endpoint.wants_queue(inbound)
         try:
             receipt = context.receipt = await self._intake.accept(
@@ -123,24 +129,33 @@ class Storing:
             self._metrics.quarantined(adapter.dialect, inbound.tenant.name, 1)
         return Refusal(Reason.NOT_JSON, problems=[problem])
 
-    async def _read(
+    async def _read_in_turn(
         self, who: Who, endpoint: AnyIngest, inbound: AnyInbound, share: Share
     ) -> ParseResult:
-        """Read a body, a few milliseconds at a time: between two slices others have their turn."""
-        if len(inbound.body) <= LARGE:
-            return await self._read_slices(endpoint, inbound, share, let_others)
+        """Read a large body, after those that came before it."""
         turns = self._turns
         await turns.take(who)
         try:
-            reading = await self._read_slices(endpoint, inbound, share, lambda: turns.pass_on(who))
+            reading = await self._read(endpoint, inbound, share, lambda: turns.pass_on(who))
         finally:
             turns.give()
         await let_others()
         return reading
 
-    async def _read_slices(
+    def _read_event(self, endpoint: AnyIngest, inbound: AnyInbound, share: Share) -> ParseResult:
+        """Read a small body that is no batch: it holds nobody up."""
+        reading = ParseResult([], [], batch=False, max_event=self._max_event)
+        for raws in endpoint.split(inbound):
+            if endpoint.composed:
+                share.grow(sum(map(len, raws)))
+            if raws:
+                endpoint.read(inbound, raws, reading)
+        return reading
+
+    async def _read(
         self, endpoint: AnyIngest, inbound: AnyInbound, share: Share, pause: Pause
     ) -> ParseResult:
+        """Read a body, a few milliseconds at a time: between two slices others have their turn."""
         raws: list[bytes] = []
         for number, part in enumerate(endpoint.split(inbound)):
             if number:
