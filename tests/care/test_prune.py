@@ -335,7 +335,8 @@ async def test_a_prune_that_is_killed_can_be_done_again_and_loses_nothing_else(p
 
     await asyncio.to_thread(eventually, some_are_gone)
     process.signal(signal.SIGKILL)
-    assert 69 == (await killed).exit_code
+    # It ends well if it was done before the kill.
+    assert (await killed).exit_code in (0, 69)
     process.start()
     others = story.acknowledged - {name_of(e) for e in process.export()}
     if process.export("--dialect", "moesif"):
