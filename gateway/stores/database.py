@@ -20,7 +20,7 @@ from gateway.errors import StoreError
 from gateway.stores.claim import Claim
 from gateway.stores.executor import SerialExecutor
 from gateway.stores.schema import schema_faults
-from gateway.stores.statements import in_transaction, roll_back
+from gateway.stores.statements import in_transaction
 
 T = TypeVar("T")
 
@@ -64,7 +64,6 @@ class Database:
         self._connect = engine.connect
         self._executor = engine.executor(f"sqlite {path.name}")
         self._connection: sqlite3.Connection | None = None
-        self._relaxed = False
 
     async def open(self, migrations: Sequence[str], page_size: int) -> None:
         """Open the file; on failure it is closed again. For the rest see `open_database`."""
@@ -101,23 +100,6 @@ class Database:
 
         return await self.run(checked)
 
-    async def relax(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """As `run`, but transactions in *work* do not wait for the disk.
-
-        They become durable with the next transaction that does, and a crash before that
-        undoes them in reverse order. The files stay well-formed.
-        """
-
-        def relaxed(connection: sqlite3.Connection) -> T:
-            self._relaxed = True
-            connection.execute("PRAGMA synchronous=NORMAL")
-            try:
-                return work(connection)
-            finally:
-                self._tighten(connection)
-
-        return await self.run(relaxed)
-
     async def empty_wal(self) -> None:
         """Move all of the WAL into the file, and cut it to nothing.
 
@@ -136,17 +118,9 @@ class Database:
             "End it, an export for example, and try again."
         )
 
-    def _tighten(self, connection: sqlite3.Connection) -> None:
-        roll_back(connection)
-        connection.execute("PRAGMA synchronous=FULL")
-        self._relaxed = False
-
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._connection is None:
             raise StoreError(f"{self._path}: closed")
-        if self._relaxed:
-            # It failed before. Nothing may be written without its fsync.
-            self._tighten(self._connection)
         return work(self._connection)
 
     async def exchange(
@@ -169,7 +143,6 @@ class Database:
                 self.claim.exchange(swap)
             finally:
                 self._connection = self._connected()
-                self._relaxed = False
             after(self._connection)
 
         await self.run(work)

@@ -239,7 +239,7 @@ async def erase(
         departed(found.departed)
         return found.more
 
-    while await database.relax(step):
+    while await database.run(step):
         progress("events", min(eraser.seen, eraser.end), eraser.end)
         await asyncio.sleep(_BREATH)
 
@@ -249,7 +249,7 @@ async def erase(
         finally:
             renumbered()
 
-    documents = await database.relax(forget)
+    documents = await database.run(forget)
     await _all(database, eraser.overwrite)
     await _all(database, eraser.release)
     await database.run(lambda db: eraser.finish(db, clock()))
@@ -260,7 +260,7 @@ async def erase(
 async def _all(database: Database, step: Callable[[sqlite3.Connection], bool]) -> None:
     more = True
     while more:
-        more = await database.relax(step)
+        more = await database.run(step)
         await asyncio.sleep(_BREATH)
 
 

@@ -84,7 +84,7 @@ class SqliteStore(Readings):
     async def _warm(self) -> None:
         while self._keys.cold or self._keys.unsaved is not None:
             try:
-                await self._database.relax(self._warm_some)
+                await self._database.run(self._warm_some)
             except StoreError as error:
                 log.warning("key_filter_waits", error=str(error))
                 await asyncio.sleep(_WARM_RETRY)
@@ -240,12 +240,12 @@ class SqliteStore(Readings):
                 in_transaction(db, lambda: keep(db, made))
 
         if made:
-            await self._database.relax(work)
+            await self._database.run(work)
         return bool(made)
 
     async def expire(self, policy: RetentionPolicy, now: int) -> Expired:
         with alarm(self._interrupt_expiry):
-            return await self._database.relax(lambda db: self._expire(db, policy, now))
+            return await self._database.run(lambda db: self._expire(db, policy, now))
 
     def _interrupt_expiry(self) -> None:
         if self._expiry is not None:

@@ -169,7 +169,7 @@ async def test_the_care_runbook_works_as_pasted(operator):
 
     process.stop()
     with closed(sqlite3.connect(folder / "events.db", isolation_level=None)) as db:
-        db.execute("INSERT INTO sealed_run SELECT 7, max(seq) FROM event")
+        db.execute("INSERT INTO sealed_run (run, last_seq) SELECT 7, max(seq) FROM event")
     process.start()
     await operator.paste("gateway verify", status=65)
     await operator.paste("gateway rebuild-keys")
