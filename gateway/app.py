@@ -175,11 +175,13 @@ class Gateway:
         indexing.start()
         self._stack.push_async_callback(indexing.close)
         last = asyncio.create_task(self._find_last_events(), name="last-events")
-        self._stack.push_async_callback(_cancel, last)
+        self._stack.push_async_callback(_end, last)
 
     async def _find_last_events(self) -> None:
         """Tell the metrics when each tenant last sent something, before this process did."""
         for dialect, tenant in self.configured.tenants:
+            if self._stopped:
+                return
             wanted = Search(dialect=dialect, tenant=tenant, limit=1)
             try:
                 page = await self._store.search(wanted, _LAST_SECONDS)
@@ -358,6 +360,12 @@ async def _measure(backlog: Backlog) -> None:
     while True:
         await asyncio.sleep(INTERVAL)
         backlog.measure()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Let *task* close what it has opened, if that does not take too long."""
+    await asyncio.wait([task], timeout=_LAST_SECONDS)
+    await _cancel(task)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
