@@ -47,6 +47,7 @@ class Counts:
         # By the beginning of the minute: what the store does not have yet.
         self._waiting: Counter[tuple[int, Series]] = Counter()
         self._begun = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     def add(self, dialect: str, tenant: str, kind: str, outcome: str, count: int = 1) -> None:
@@ -97,35 +98,48 @@ class Counts:
 
     async def close(self) -> None:
         """Write what is left, if the store takes it."""
+        try:
+            async with asyncio.timeout(_LAST_SECONDS):
+                # A transaction under way ends first: with the task, its counts would go.
+                async with self._writing:
+                    await self._stop()
+                self._collect()
+                if self._waiting and not self._availability.unavailable:
+                    await self._write()
+        except TimeoutError:
+            await self._stop()
+            log.warning("counts_not_written", error="no answer from the store")
+
+    async def _stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._collect()
-        if self._waiting and not self._availability.unavailable:
-            try:
-                async with asyncio.timeout(_LAST_SECONDS):
-                    await self._write()
-            except TimeoutError:
-                log.warning("counts_not_written", error="no answer from the store")
 
     async def _run(self) -> None:
         while True:
             # Nothing to count, nothing to do: an idle gateway writes nothing.
             await self._begun.wait()
             await asyncio.sleep(INTERVAL)
-            self._collect()
+            self._collect_bounded()
             if not self._availability.unavailable:
                 await self._write()
             if not self._waiting and not self._current:
                 self._begun.clear()
 
-    def _collect(self) -> None:
+    def _collect_bounded(self) -> None:
         if len(self._waiting) < _MAX_WAITING:
-            minute = self._clock() // _MINUTE * _MINUTE
-            current, self._current = self._current, {}
-            self._waiting.update({(minute, series): n for series, [n] in current.items()})
+            self._collect()
+
+    def _collect(self) -> None:
+        minute = self._clock() // _MINUTE * _MINUTE
+        current, self._current = self._current, {}
+        self._waiting.update({(minute, series): n for series, [n] in current.items()})
 
     async def _write(self) -> None:
+        async with self._writing:
+            await self._write_waiting()
+
+    async def _write_waiting(self) -> None:
         waiting, self._waiting = self._waiting, Counter()
         try:
             await self._store.add_counts(

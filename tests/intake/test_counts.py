@@ -113,6 +113,24 @@ async def test_what_was_counted_last_is_written_when_the_gateway_stops(counts, s
     assert {(1000, "user", "stored"): 1} == await kept(store)
 
 
+async def test_a_transaction_under_way_ends_before_the_gateway_stops(counts, store, monkeypatch):
+    begun = asyncio.Event()
+    add_counts = store.add_counts
+
+    async def slowly(written):
+        begun.set()
+        await asyncio.sleep(0.1)
+        await add_counts(written)
+
+    monkeypatch.setattr(store, "add_counts", slowly)
+    counts.events(events("user"), [STORED])
+    await begun.wait()
+    counts.events(events("user"), [STORED])
+    await counts.close()
+
+    assert {(1000, "user", "stored"): 2} == await kept(store)
+
+
 async def test_nothing_is_written_while_nothing_is_counted(counts, store, path, monkeypatch):
     counts.events(events("user"), [STORED])
     await eventually(lambda: kept(store))
@@ -155,7 +173,7 @@ async def test_the_minutes_that_wait_for_a_store_are_bounded(
     availability.failed(StoreError("away"))
     for _ in range(50):
         counts.events(events("user"), [QUEUED])
-        counts._collect()
+        counts._collect_bounded()
         clock.now += MINUTE
     assert 2 == len(counts._waiting)
 
