@@ -55,6 +55,7 @@ class KeyExpiry:
 
     def __init__(self, index: KeyIndex) -> None:
         self._index = index
+        self._filters = index.filters
         # The last sequences of runs to look at, oldest first.
         self._waiting: list[int] = []
         self._rewriting: _Rewriting | None = None
@@ -77,8 +78,8 @@ class KeyExpiry:
             self._gone = [run for (run,) in db.execute(_UNSEALED) if not self._index.writes(run)]
         if self._gone:
             self._drop(db, self._gone)
-        elif self._index.dirty:
-            self._index.clear()
+        elif self._filters.dirty:
+            self._filters.clear()
         elif self._settled_to < self._index.sealed_to:
             self._settle(db)
         elif self._rewriting is not None:
@@ -91,7 +92,7 @@ class KeyExpiry:
 
     def _drop(self, db: sqlite3.Connection, gone: list[int]) -> None:
         in_transaction(db, lambda: runs.drop(db, gone[-1]))
-        self._index.dropped([gone.pop()])
+        self._filters.dropped([gone.pop()])
 
     def _settle(self, db: sqlite3.Connection) -> None:
         """Delete loose keys that a run has now."""
@@ -131,12 +132,12 @@ class KeyExpiry:
     def _write(self, db: sqlite3.Connection, work: _Rewriting, piece: Piece) -> None:
         if work.place is None:
             work.run = self._index.new_run()
-            work.place = self._index.place(work.run)
+            work.place = self._filters.place(work.run)
         place = work.place
 
         def write() -> None:
             written = runs.write(db, work.run, piece, work.next_bucket, _SLICES)
-            self._index.add_to_filter(place, written)
+            self._filters.add(place, written)
 
         in_transaction(db, write)
         work.next_bucket += _SLICES

@@ -12,7 +12,7 @@ import pytest
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome, key_of
 from gateway.store import RetentionPolicy, RetentionRule
-from gateway.stores import bloom, keys, room, runs
+from gateway.stores import bloom, filters, keys, room, runs
 from gateway.stores.memory import MemoryStore
 from gateway.stores.shares import Bound
 from gateway.stores.sqlite import SqliteStore, open_store
@@ -29,7 +29,7 @@ DAY = keep(RetentionRule(max_age=24 * HOUR))
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(keys, "RUN_KEYS", RUN_KEYS)
-    monkeypatch.setattr(keys, "_CLEAR_AT", 2)
+    monkeypatch.setattr(filters, "_CLEAR_AT", 2)
     monkeypatch.setattr(runs, "_SAMPLE", 256)
     for name, value in {"SLOTS": 1 << 11, "_MASK": (1 << 11) - 1, "RUNS": 8}.items():
         monkeypatch.setattr(bloom, name, value)
@@ -77,7 +77,7 @@ async def test_the_memory_for_keys_does_not_grow_however_many_events_come_and_go
             await store.append(hourly(hour))
             await expire(store, DAY, NOW + hour * HOUR)
         # 24 hours of 50 events make 12 runs, which is 4 filters of 3 runs, and one is written.
-        assert len(store._keys._filters) <= 5
+        assert store._writer.keys.filters.count <= 5
         assert {DUPLICATE} == set(await store.append(hourly(140)))
 
 
@@ -104,7 +104,7 @@ async def test_keys_of_events_that_stay_for_ever_do_not_hold_those_of_the_others
                 await expire(store, policy, NOW + hour * HOUR)
             assert {DUPLICATE} == set(await store.append(users[: first + 50]))
             # Without, there were 100 runs.
-            assert len(store._keys._filters) * bloom.RUNS <= 45
+            assert store._writer.keys.filters.count * bloom.RUNS <= 45
     async with closing(await opened(path)) as store:
         assert {DUPLICATE} == set(await store.append(users))
         assert {STORED} == set(await store.append(hourly(30)))
@@ -326,11 +326,11 @@ async def test_a_commit_that_deletes_for_too_long_stores_its_events_and_deletes_
         count = await filled(store, policy)
         before = await sequences(store)
         monkeypatch.setattr(room, "remove", lambda db, *_: db.execute(endless).fetchall())
-        assert store._expiry is not None
+        assert store._writer._expiry is not None
         # What is one row is never interrupted.
-        store._expiry._pace.rows = 64
+        store._writer._expiry._pace.rows = 64
         assert {STORED} == set(await store.append(large(count)))
-        assert store._expiry._pace.rows < 64
+        assert store._writer._expiry._pace.rows < 64
         assert before == (await sequences(store))[: len(before)]
         monkeypatch.undo()
         assert (await expire(store, policy)).by_size > 0

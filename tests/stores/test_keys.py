@@ -12,7 +12,7 @@ import pytest
 import gateway.stores.sqlite
 from gateway.errors import StoreError
 from gateway.record import Outcome, key_of
-from gateway.stores import bloom, keys, runs
+from gateway.stores import bloom, filters, keys, runs
 from gateway.stores.memory import MemoryStore
 from gateway.stores.shares import Bound
 from gateway.stores.sqlite import SqliteStore, open_store
@@ -22,7 +22,8 @@ STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
 
 RUN_KEYS = 100
 SMALL = {
-    keys: {"RUN_KEYS": RUN_KEYS, "_WARM_BUCKETS": 50, "_PAGE": 7},
+    keys: {"RUN_KEYS": RUN_KEYS, "_PAGE": 7},
+    filters: {"_WARM_BUCKETS": 50},
     runs: {"_SAMPLE": 256},
     # So few slots that some run may contain almost any key.
     bloom: {"SLOTS": 1 << 11, "_MASK": (1 << 11) - 1, "RUNS": 8},
@@ -141,9 +142,9 @@ async def test_a_key_is_found_right_after_opening_before_the_filters_are_filled(
     everything = await filled(tmp_path / "events.db")
 
     async with closing(await opened(tmp_path / "events.db")) as store:
-        assert store._keys.cold
+        assert store._writer.keys.filters.cold
         assert everything == await store.known(everything)
-        while store._keys.cold:
+        while store._writer.keys.filters.cold:
             assert {key_of("0-0")} == await store.known([key_of("0-0"), key_of("x")])
         assert everything == await store.known(everything)
 
@@ -214,7 +215,7 @@ async def test_a_run_that_is_too_large_is_written_anew_as_several(tmp_path):
         # What was in no run yet is one more of them.
         assert size == sum(sizes_of(path).values()) - RUN_KEYS
         assert everything == await store.known(everything)
-        await eventually(lambda: not store._keys.cold)
+        await eventually(lambda: not store._writer.keys.filters.cold)
         assert everything == await store.known(everything)
         assert [STORED] * 200 == list(
             await store.append([make_record(f"new {n}") for n in range(200)])
@@ -333,15 +334,15 @@ async def test_what_fails_after_the_commit_is_made_good_and_nobody_hears_of_it(
 async def test_the_filter_goes_on_filling_after_the_file_could_not_be_read(tmp_path, monkeypatch):
     path = tmp_path / "events.db"
     everything = await filled(path)
-    warm, failures = keys.KeyIndex.warm, iter([sqlite3.OperationalError("disk I/O error")] * 2)
+    warm, failures = filters.RunFilters.warm, iter([sqlite3.OperationalError("disk I/O error")] * 2)
 
     def failing(self, db):
         if error := next(failures, None):
             raise error
         warm(self, db)
 
-    monkeypatch.setattr(keys.KeyIndex, "warm", failing)
+    monkeypatch.setattr(filters.RunFilters, "warm", failing)
     monkeypatch.setattr(gateway.stores.sqlite, "_WARM_RETRY", 0.01)
     async with closing(await opened(path)) as store:
-        await eventually(lambda: not store._keys.cold)
+        await eventually(lambda: not store._writer.keys.filters.cold)
         assert everything == await store.known(everything)
