@@ -16,7 +16,7 @@ from aiohttp.web import BaseRequest
 from gateway.adapter import Reply
 
 if TYPE_CHECKING:
-    from gateway.web.server import Request
+    from gateway.web.connection import Request
 
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _BODILESS = (204, 304)
