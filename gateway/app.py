@@ -6,29 +6,27 @@ from contextlib import AsyncExitStack
 from types import MappingProxyType
 from typing import Any, cast
 
-import msgspec
 import structlog
 from aiohttp import web
 
 from gateway.adapter import Provisions, Reply
 from gateway.adapters import ADAPTERS
-from gateway.care import Progress
 from gateway.checks import AdapterClasses, control_path, spool_path
+from gateway.commands import commands_of
 from gateway.config import Settings
 from gateway.configured import Configured, needs_restart
-from gateway.erasure import erase
 from gateway.errors import StoreError
+from gateway.gauges import watch_connections, watch_events, watch_requests
 from gateway.indexing import Indexing
 from gateway.intake.assembly import SPOOL_DEADLINE, Bounds, assemble
 from gateway.intake.documents import MaskedDocuments
+from gateway.lastevents import LastEvents
 from gateway.ops.activation import OPS, PUBLIC, Sockets
-from gateway.ops.control import Command, ControlServer
+from gateway.ops.control import ControlServer
 from gateway.ops.listener import REQUEST_LOG, ops_app
 from gateway.ops.metrics import Metrics
 from gateway.ops.notify import feed_watchdog
-from gateway.query import Search
 from gateway.retention import Retention, policy_of
-from gateway.store import Rotates, Selection
 from gateway.stores import open_store
 from gateway.stores.documents import FolderDocuments
 from gateway.stores.spool import open_spool
@@ -44,10 +42,6 @@ from gateway.web.server import PublicServer
 from gateway.web.tls import Renewable
 
 log = structlog.get_logger()
-
-
-_LAST_SECONDS = 2.0
-"""Seconds that a search for a tenant's last event may take."""
 
 _BUSY = 1.0
 """Seconds after a commit for which the gateway counts as busy."""
@@ -137,36 +131,13 @@ class Gateway:
         self._assembly, self._intake = assembly, assembly.intake
         watchdog = asyncio.create_task(feed_watchdog(lambda: assembly.healthy), name="watchdog")
         self._stack.push_async_callback(_cancel, watchdog)
-        watch = self.metrics.watch
-        watch("spool_depth", "Events in the spool.", lambda: spool.depth)
-        watch(
-            "store_unavailable",
-            "1 while events go to the spool.",
-            lambda: assembly.availability.unavailable,
-        )
-        watch(
-            "waiting_events", "Events waiting for the disk.", lambda: assembly.to_store.held_events
-        )
-        self.metrics.watch_tenants(
-            "inflight_bytes", "Bytes that requests have reserved.", self._budget.by_tenant
-        )
-        self.metrics.watch_tenants(
-            "inflight_requests", "Requests being answered.", self._budget.requests_by_tenant
-        )
-        self.metrics.watch_tenants(
-            "quarantine_trimmed", "Quarantined records deleted.", lambda: dict(store.evicted)
-        )
-        self.metrics.watch_clocks(lambda: self.configured.skewed)
-        backlog = self._budget.backlog
-        watch("backlog_seconds", "How long what has arrived will take.", lambda: backlog.seconds)
-        watch("overloaded", "1 while requests are refused.", lambda: backlog.overloaded)
-        pace = asyncio.create_task(_measure(backlog), name="backlog")
+        self._retention = retention = Retention(store, policy_of(settings.retention))
+        watch_events(self.metrics, store, spool, assembly, retention)
+        watch_requests(self.metrics, self._budget, lambda: self.configured.skewed)
+        pace = asyncio.create_task(_measure(self._budget.backlog), name="backlog")
         self._stack.push_async_callback(_cancel, pace)
         lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
         self._stack.push_async_callback(_cancel, lag)
-        self._retention = retention = Retention(store, policy_of(settings.retention))
-        watch("expired_by_age", "Events deleted because of their age.", lambda: retention.by_age)
-        watch("expired_by_size", "Events deleted to make room.", lambda: retention.by_size)
         await self._receive()
         await self._take_commands()
         retention.start()
@@ -174,22 +145,9 @@ class Gateway:
         indexing = Indexing(store, lambda: assembly.to_store.committed_within(_BUSY))
         indexing.start()
         self._stack.push_async_callback(indexing.close)
-        last = asyncio.create_task(self._find_last_events(), name="last-events")
-        self._stack.push_async_callback(_end, last)
-
-    async def _find_last_events(self) -> None:
-        """Tell the metrics when each tenant last sent something, before this process did."""
-        for dialect, tenant in self.configured.tenants:
-            if self._stopped:
-                return
-            wanted = Search(dialect=dialect, tenant=tenant, limit=1)
-            try:
-                page = await self._store.search(wanted, _LAST_SECONDS)
-            except StoreError as error:
-                log.warning("last_events_unknown", error=str(error))
-                return
-            for _, record in page.found:
-                self.metrics.accepted_before(dialect, tenant, record.received_at / 1e6)
+        last = LastEvents(store, self.metrics, self.configured.tenants)
+        last.start()
+        self._stack.push_async_callback(last.close)
 
     async def _receive(self) -> None:
         for adapter in self.configured.adapters:
@@ -251,24 +209,13 @@ class Gateway:
         return needs_restart(self._settings, wanted)
 
     async def _take_commands(self) -> None:
-        store, path = self._store, control_path(self._settings)
-        commands: dict[str, Command] = {"status": self._status, "prune": self._prune}
-        if isinstance(store, Rotates):
-            rotate = store.rotate
-            commands["rotate"] = lambda _, progress: rotate(progress)
+        path = control_path(self._settings)
         if path is not None:
+            settled = self._settings.store.deadline + SPOOL_DEADLINE
+            commands = commands_of(self._store, self._spool, self.probe, settled)
             control = ControlServer(path, commands)
             self._stack.push_async_callback(control.close)
             await control.start()
-
-    async def _prune(self, arguments: Mapping[str, object], progress: Progress) -> object:
-        wanted = msgspec.convert(arguments, Selection)
-        # By then every request that waits is in the store or the spool.
-        settled = self._settings.store.deadline + SPOOL_DEADLINE
-        return await erase(self._store, self._spool, wanted, progress, settled)
-
-    async def _status(self, _: Mapping[str, object], __: Progress) -> object:
-        return {"store_unavailable": await self.probe()}
 
     async def _listen(self) -> None:
         server = self._settings.server
@@ -292,9 +239,7 @@ class Gateway:
             proxies=TrustedProxies(server.trusted_proxies, server.forwarded_header),
             capacity=capacity,
         )
-        watch = self.metrics.watch
-        watch("turned_away", "Connections closed at once.", lambda: capacity.turned_away)
-        watch("connections", "Connections of clients.", lambda: capacity.open)
+        watch_connections(self.metrics, capacity)
         public = PublicListener(answering)
         self._stack.push_async_callback(self._close_public, public)
         if self.configured.tls is not None:
@@ -360,12 +305,6 @@ async def _measure(backlog: Backlog) -> None:
     while True:
         await asyncio.sleep(INTERVAL)
         backlog.measure()
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Let *task* close what it has opened, if that does not take too long."""
-    await asyncio.wait([task], timeout=_LAST_SECONDS)
-    await _cancel(task)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
