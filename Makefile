@@ -11,7 +11,10 @@ OLDEST := $(VENV)-oldest
 CONFIG ?= config.example.toml
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve test test-all test-oldest simulate soak worst fuzz check bench clean
+.PHONY: demo serve test test-all test-oldest simulate soak worst fuzz check bench clean
+
+demo: $(VENV)/run
+	$(BIN)/gateway serve
 
 serve: $(VENV)/run
 	$(BIN)/gateway serve --config $(CONFIG)

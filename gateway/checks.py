@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
 from gateway.adapter import AnyAdapter, Credential, Ingest
 from gateway.adapters import ADAPTERS
 from gateway.auth import digest_of
-from gateway.config import Settings, find_open_examples, read
+from gateway.config import Overrides, Settings, find_open_examples, read
 from gateway.errors import ConfigError
 from gateway.stores import files_of, folder_of
 from gateway.web.routes import Routes
@@ -63,8 +64,14 @@ def validate(settings: Settings, file: str, adapters: AdapterClasses = ADAPTERS)
         raise ConfigError(file, problems)
 
 
-def load(path: Path, adapters: AdapterClasses = ADAPTERS, *, to_serve: bool = False) -> Settings:
-    """The settings in the file *path*, checked by all parts.
+def load(
+    path: Path,
+    adapters: AdapterClasses = ADAPTERS,
+    overrides: Overrides = MappingProxyType({}),
+    *,
+    to_serve: bool = False,
+) -> Settings:
+    """The settings in the file *path*, with *overrides*, checked by all parts.
 
     With *to_serve* there must be somebody to serve: a file that is empty, or half written,
     is not a gateway's.
@@ -72,7 +79,7 @@ def load(path: Path, adapters: AdapterClasses = ADAPTERS, *, to_serve: bool = Fa
     Raises:
         ConfigError: with every problem found.
     """
-    settings = read(path, dialects(adapters), partial(find_problems, adapters=adapters))
+    settings = read(path, dialects(adapters), partial(find_problems, adapters=adapters), overrides)
     validate(settings, str(path), adapters)
     if to_serve and not any(
         any(adapter(settings.dialects[adapter.dialect]).credentials()) for adapter in adapters

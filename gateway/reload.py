@@ -8,13 +8,14 @@ import asyncio
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
 
 from gateway.adapters import ADAPTERS
 from gateway.checks import AdapterClasses, load
-from gateway.config import Settings, find_doubts, report
+from gateway.config import Overrides, Settings, find_doubts, report
 from gateway.configured import Configured, changed_tables
 from gateway.errors import ConfigError
 from gateway.ops.log import set_level
@@ -44,11 +45,16 @@ class Reloads:
     """Reloads the configuration of *gateway*, one time after the other."""
 
     def __init__(
-        self, gateway: Reconfigurable, file: Path, adapters: AdapterClasses = ADAPTERS
+        self,
+        gateway: Reconfigurable,
+        file: Path,
+        adapters: AdapterClasses = ADAPTERS,
+        overrides: Overrides = MappingProxyType({}),
     ) -> None:
         self._gateway = gateway
         self._file = file
         self._adapters = adapters
+        self._overrides = overrides
         self._wanted = asyncio.Event()
 
     def request(self) -> None:
@@ -86,7 +92,7 @@ class Reloads:
         return said.partition("\n")[0]
 
     def _prepare(self) -> tuple[Configured, list[str]]:
-        settings = load(self._file, self._adapters, to_serve=True)
+        settings = load(self._file, self._adapters, self._overrides, to_serve=True)
         return Configured.of(settings, self._adapters), report(self._file, find_doubts(settings))
 
     def _put_in_place(self, configured: Configured) -> None:

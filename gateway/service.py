@@ -3,14 +3,16 @@
 import asyncio
 import gc
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 
 from gateway.adapters import ADAPTERS
 from gateway.app import Gateway
 from gateway.checks import AdapterClasses
-from gateway.config import Settings
+from gateway.config import Overrides, Settings
 from gateway.ops.activation import inherited_sockets
 from gateway.ops.log import LoopErrors
 from gateway.ops.notify import notify
@@ -19,17 +21,24 @@ from gateway.reload import Reloads
 log = structlog.get_logger()
 
 
-async def serve(settings: Settings, file: Path, adapters: AdapterClasses = ADAPTERS) -> None:
+async def serve(
+    settings: Settings,
+    file: Path,
+    adapters: AdapterClasses = ADAPTERS,
+    overrides: Overrides = MappingProxyType({}),
+    when_started: Callable[[Gateway], None] = lambda _: None,
+) -> None:
     """Run a gateway until SIGTERM or SIGINT, then stop it in order.
 
     It listens on the sockets that systemd passes, else on those that *settings* name.
-    At SIGHUP it reads its configuration in *file* again; see `gateway.reload`.
+    At SIGHUP it reads its configuration in *file* again, and *overrides* count in place of
+    what stands there; see `gateway.reload`.
 
     Raises:
         StoreError, OSError: as `Gateway.start`.
     """
     gateway = Gateway(settings, adapters, inherited_sockets())
-    reloads = Reloads(gateway, file, adapters)
+    reloads = Reloads(gateway, file, adapters, overrides)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(LoopErrors())
@@ -48,6 +57,7 @@ async def serve(settings: Settings, file: Path, adapters: AdapterClasses = ADAPT
         store=settings.store.url,
     )
     notify("READY=1")
+    when_started(gateway)
     reloading = asyncio.create_task(reloads.run(), name="reloads")
     await stop.wait()
     reloading.cancel()

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ import msgspec
 
 from gateway.care import Care, Progress, StoreCare
 from gateway.checks import control_path, load, spool_path
-from gateway.config import Settings, report
+from gateway.config import Overrides, Settings, report
 from gateway.errors import ConfigError, Damaged, StoreError
 from gateway.ops.control import NotRunning, ask
 from gateway.store import Store
@@ -24,24 +25,48 @@ UNAVAILABLE = 69
 IO_ERROR = 74
 BAD_CONFIG = 78
 
+CONFIG = Path("config.toml")
+DEMO = Path("gateway-demo")
+"""The folder of a demo, see `gateway.cli.demo`."""
+
+DEMO_CONFIG = DEMO / CONFIG
+
+
+def found_config() -> Path | None:
+    """The configuration in the working directory: its own, else that of a demo."""
+    return next((path for path in (CONFIG, DEMO_CONFIG) if path.exists()), None)
+
+
+def _or_found(_: click.Context, __: click.Parameter, given: Path | None) -> Path:
+    return given or found_config() or CONFIG
+
+
 config_option = click.option(
     "-c",
     "--config",
     "path",
     envvar="GATEWAY_CONFIG",
-    default="config.toml",
-    show_default=True,
+    callback=_or_found,
+    show_default=f"{CONFIG}, else the demo's {DEMO_CONFIG}",
     type=click.Path(path_type=Path),
     help="The configuration file (or GATEWAY_CONFIG).",
 )
 
 
-def read_settings(path: Path, *, to_serve: bool = False) -> Settings:
+def read_settings(
+    path: Path, overrides: Overrides = MappingProxyType({}), *, to_serve: bool = False
+) -> Settings:
     """The settings in the file *path*, as `load`; if they are invalid, report why and exit."""
     try:
-        return load(path, to_serve=to_serve)
+        return load(path, overrides=overrides, to_serve=to_serve)
     except ConfigError as error:
         click.echo("\n".join(report(path, error.problems)), err=True)
+        if path == CONFIG and not path.exists():
+            click.echo(
+                "Name a configuration with --config or GATEWAY_CONFIG; "
+                "`gateway serve` without one starts a demo.",
+                err=True,
+            )
         sys.exit(BAD_CONFIG)
 
 

@@ -2,14 +2,16 @@
 
 from gateway.config.doubts import find_doubts, find_open_examples
 from gateway.config.report import report
-from gateway.config.settings import ExtraChecks, read, resolve
+from gateway.config.settings import ExtraChecks, Overrides, parse, read, resolve
 from schemas.config import Settings
 
 __all__ = [
     "ExtraChecks",
+    "Overrides",
     "Settings",
     "find_doubts",
     "find_open_examples",
+    "parse",
     "read",
     "report",
     "resolve",

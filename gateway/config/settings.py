@@ -4,6 +4,8 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from gateway.config.contents import read_contents
 from gateway.config.interpolation import interpolate
@@ -15,22 +17,41 @@ from schemas.table import Table, schema_of
 ExtraChecks = Callable[[str, Table], Sequence[Problem]]
 """Finds more problems of a table, given its name and itself."""
 
+Overrides: TypeAlias = Mapping[str, Mapping[str, object]]
+"""Options that count in place of what the file says, by the names of table and option."""
+
 
 def read(
-    path: Path, dialects: Mapping[str, type[Table]], extra_checks: ExtraChecks | None = None
+    path: Path,
+    dialects: Mapping[str, type[Table]],
+    extra_checks: ExtraChecks | None = None,
+    overrides: Overrides = MappingProxyType({}),
 ) -> Settings:
     """Read the configuration at *path*; the rest as for `resolve`.
 
     Raises:
         ConfigError: with every problem of the file.
     """
+    document = parse(path)
+    for name, options in overrides.items():
+        written = document.get(name, {})
+        if isinstance(written, dict):
+            document[name] = {**written, **options}
+    return resolve(document, dialects, str(path), extra_checks)
+
+
+def parse(path: Path) -> dict[str, Any]:  # Any: whatever TOML holds
+    """The TOML file at *path* as it is written.
+
+    Raises:
+        ConfigError: it cannot be read, or is not TOML.
+    """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(str(path), [Problem("", error.strerror or str(error))]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), [Problem("", f"Not TOML: {error}")]) from None
-    return resolve(document, dialects, str(path), extra_checks)
 
 
 def resolve(

@@ -18,6 +18,11 @@ Sockets: TypeAlias = Mapping[str, Sequence[socket.socket]]
 _FIRST = 3
 
 
+def is_activated() -> bool:
+    """Whether sockets were passed to this process, and nobody has taken them."""
+    return os.environ.get("LISTEN_PID") == str(os.getpid())
+
+
 def inherited_sockets() -> Sockets:
     """Take the sockets that were passed to this process, once.
 
