@@ -16,21 +16,18 @@ gives up on the connection and passes all bytes as they are.
 import re
 from collections.abc import Sequence
 
+from gateway.web.chunks import MAX_STEPS, Chunks
+
 _AGENT = b"\r\nuser-agent:"
 _UPGRADE = b"\r\nupgrade:"
 _RENAMED = {_AGENT: b"\r\nX-Repeated:", _UPGRADE: b"\r\nX-Offer:"}
 _LENGTH = b"\r\ncontent-length:"
 _CODING = b"\r\ntransfer-encoding:"
 _END = b"\r\n\r\n"
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t;][^\n]*)?\r\n")
-
 _DIGITS = re.compile(rb"[0-9]+")
 
 _MAX_DIGITS = 18
 _MAX_HEAD = 1 << 14
-_MAX_LINE = 1 << 10
-_MAX_STEPS = 256
-"""Heads, or chunks, that one piece of data may hold: nobody else has a turn meanwhile."""
 
 
 class Boundaries:
@@ -45,13 +42,11 @@ class Boundaries:
     __slots__ = (
         "_after_length",
         "_before_length",
-        "_chunked",
+        "_chunks",
         "_head",
-        "_line",
         "_passed",
         "_plain",
         "_rest",
-        "_state",
         "begun",
         "broken",
         "lost",
@@ -70,16 +65,14 @@ class Boundaries:
         self._after_length = b""
         # Whether that is the last head of all.
         self._plain = False
-        # Bytes of a body, or of a chunk, that are still to come.
+        # Bytes of a body that are still to come, or a chunked one that is.
         self._rest = 0
-        self._chunked = False
-        self._state = _SIZE
-        self._line = b""
+        self._chunks: Chunks | None = None
 
     @property
     def within_body(self) -> bool:
         """Whether a body has begun and not ended."""
-        return self._rest > 0 or self._chunked
+        return self._rest > 0 or self._chunks is not None
 
     def feed(self, data: bytes) -> Sequence[bytes]:
         """Follow *data*; return what the parser is to be given, one piece after another.
@@ -89,7 +82,7 @@ class Boundaries:
         within a head, where they may be the beginning of a name to be renamed; the
         next call returns them.
         """
-        if not (self._rest or self._head or self._chunked or self.lost) and self._is_usual(data):
+        if not (self._rest or self._head or self._chunks or self.lost) and self._is_usual(data):
             return (data,)
         if self.lost:
             return (data,)
@@ -116,7 +109,7 @@ class Boundaries:
 
         Return False, and change nothing, unless a request begins here.
         """
-        if self._rest or self._head or self._chunked or self.lost:
+        if self._rest or self._head or self._chunks or self.lost:
             return False
         self.begun += 1
         self._rest = rest
@@ -146,7 +139,7 @@ class Boundaries:
     def _follow_heads(self, data: bytes, at: int, passed: int) -> Sequence[bytes]:
         """Follow *data* from *at*, where a request begins; return what is behind *passed*."""
         pieces: list[bytes] = []
-        for _ in range(_MAX_STEPS):
+        for _ in range(MAX_STEPS):
             while data.startswith(b"\r\n", at):
                 at += 2
             if at == len(data):
@@ -161,7 +154,7 @@ class Boundaries:
                 return pieces
             self.begun += 1
             self._find_body(head)
-            self._plain = not (unusual or self.lost or self._chunked)
+            self._plain = not (unusual or self.lost or self._chunks)
             if self._plain:
                 self._remember(data[at : end + 4], head)
             at = end + 4
@@ -208,15 +201,15 @@ class Boundaries:
         coding += len(_CODING)
         end = head.index(b"\r\n", coding)
         first_line = head[: head.index(b"\r\n")]
-        self._chunked = (
+        chunked = (
             head[coding:end].strip(b" \t") == b"chunked"
             and length < 0
             and head.find(_CODING, coding) < 0
             and first_line.endswith(b" http/1.1")
             and not head.startswith(b"connect ")
         )
-        self.lost = not self._chunked
-        self._state = _SIZE
+        self.lost = not chunked
+        self._chunks = Chunks() if chunked else None
 
     def _remember(self, whole: bytes, head: bytes) -> None:
         """Remember a *whole* head that needed nothing; *head* is the same in lower case."""
@@ -229,77 +222,16 @@ class Boundaries:
 
     def _skip_body(self, data: bytes, at: int) -> int:
         """Follow the rest of a body from *at*; return where it ends, at most the data's length."""
-        if self._chunked:
-            return self._skip_chunks(data, at)
-        step = min(self._rest, len(data) - at)
-        self._rest -= step
-        return at + step
-
-    def _skip_chunks(self, data: bytes, at: int) -> int:
-        """Follow chunks from *at*; return where they end, at most the length of *data*."""
-        for _ in range(_MAX_STEPS):
-            if self._state == _DATA:
-                step = min(self._rest, len(data) - at)
-                self._rest -= step
-                at += step
-                if self._rest:
-                    return at
-                self._state = _AFTER_DATA
-            end = data.find(b"\n", at) + 1
-            line = self._line + (data[at:end] if end else data[at:])
-            if not end:
-                self._line = line
-                self._check_begun(line)
-                return len(data)
-            self._line = b""
-            at = end
-            if self._follow(line):
-                return at
-            if self.lost:
-                return len(data)
-        self.lost = True
-        self._chunked = False
-        return len(data)
-
-    def _follow(self, line: bytes) -> bool:
-        """Follow one whole *line* between chunks; return whether it ends the body."""
-        if self._state == _SIZE:
-            size = _CHUNK_SIZE.fullmatch(line)
-            if size is None:
-                self._break()
-                return False
-            self._rest = int(size[1], 16)
-            self._state = _DATA if self._rest else _TRAILER
-        elif self._state == _AFTER_DATA:
-            if line != b"\r\n":
-                self._break()
-                return False
-            self._state = _SIZE
-        elif line == b"\r\n":
-            self._chunked = False
-            return True
-        return False
-
-    def _check_begun(self, line: bytes) -> None:
-        """Notice early that a *line* that has not ended cannot become a good one."""
-        if self._state == _AFTER_DATA:
-            good = b"\r\n".startswith(line)
-        elif self._state == _SIZE and line:
-            good = line[:1] in b"0123456789abcdefABCDEF" and len(line) <= _MAX_LINE
-        else:
-            good = True
-        if not good:
-            self._break()
-        elif len(line) > _MAX_LINE:
-            self.lost = True
-            self._chunked = False
-
-    def _break(self) -> None:
-        self.broken = self.lost = True
-        self._chunked = False
-
-
-_SIZE, _DATA, _AFTER_DATA, _TRAILER = range(4)
+        chunks = self._chunks
+        if chunks is None:
+            step = min(self._rest, len(data) - at)
+            self._rest -= step
+            return at + step
+        at = chunks.skip(data, at)
+        if chunks.ended:
+            self._chunks = None
+            self.lost, self.broken = chunks.lost, chunks.broken
+        return at
 
 
 def _rename(data: bytes, at: int, head: bytes) -> bytes:
