@@ -2,34 +2,27 @@
 
 The messages around the records are cut by their lengths, so that a body is never
 decoded as a whole: two bytes of it can be a message, which takes fifty. Each record
-is decoded by `opentelemetry-proto`, and written as OTLP/JSON: what is not set is left
-out, 64-bit integers are text, ids of traces and spans hexadecimal, enums numbers.
+is decoded by `opentelemetry-proto`, and written as OTLP/JSON (`otlp_messages`).
 
 This module imports protobuf, which takes 25 ms; `gateway.adapters.otlp` imports it
 when the dialect has a credential.
 """
 
-import base64
-import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
-from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from gateway.adapter import MAX_EVENT
+from gateway.adapters.otlp_messages import MAX_VALUES, json_of
 from gateway.adapters.otlp_signals import LOGS, SPANS, Envelope, Parts, Signal
 from schemas import Unreadable
 from schemas.arrays import TooMany
-
-MAX_VALUES = 5_000
-"""Messages within one record: an attribute is one, and so is each element of an array."""
 
 # opentelemetry-proto: ResourceLogs and ResourceSpans, ScopeLogs and ScopeSpans have the
 # same numbers for their fields.
@@ -39,7 +32,6 @@ _RECORDS = 2
 
 _LENGTH_DELIMITED = 2
 _FIXED = {1: 8, 5: 4}
-_HEXADECIMAL = ("trace_id", "span_id", "parent_span_id")
 _LARGE = 1 << 16
 _NOT_READ = b"null"
 
@@ -132,7 +124,7 @@ class _Request:
             if end - start > _LARGE:
                 # That may have taken some milliseconds, and so may what follows.
                 yield parts.take()
-            parts.add(before, _json(record) or _NOT_READ)
+            parts.add(before, json_of(record) or _NOT_READ)
             if parts.due:
                 yield parts.take()
 
@@ -204,98 +196,7 @@ def _url(message: Any) -> bytes:
 def _text_of(message: Message, given: bool) -> bytes:
     if not given:
         return b""
-    text = _json(message)
+    text = json_of(message)
     if text is None:
         raise TooMany(f"Limit: {MAX_VALUES} values of a resource or a scope.")
     return text
-
-
-def _json(message: Message) -> bytes | None:
-    """A message as OTLP/JSON; None if it has more values than `MAX_VALUES`."""
-    try:
-        return msgspec.json.encode(_Writer().written(message))
-    except TooMany:
-        return None
-
-
-class _Writer:
-    """Writes one message and those within it as OTLP/JSON, and counts them."""
-
-    def __init__(self) -> None:
-        self._left = MAX_VALUES
-
-    def written(self, message: Message) -> dict[str, Any]:
-        """The members of a message that are set."""
-        members: dict[str, Any] = {}
-        for field, value in message.ListFields():
-            name, one, repeated, nested = _FIELDS.get(field) or _learn(field, value)
-            if nested:
-                if name == "attributes":
-                    members[name] = self._pairs(value)
-                elif repeated:
-                    members[name] = [self._counted(each) for each in value]
-                else:
-                    members[name] = self._counted(value)
-            elif one is None:
-                members[name] = list(value) if repeated else value
-            else:
-                members[name] = [one(each) for each in value] if repeated else one(value)
-        return members
-
-    def _counted(self, message: Message) -> dict[str, Any]:
-        self._count()
-        return self.written(message)
-
-    def _count(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise TooMany
-
-    def _pairs(self, attributes: Sequence[common_pb2.KeyValue]) -> list[dict[str, Any]]:
-        """As `written` for each attribute. They are most of a record, and mostly texts."""
-        pairs = []
-        for attribute in attributes:
-            self._count()
-            key, value = attribute.key, attribute.value
-            if key and value.WhichOneof("value") == "string_value":
-                plain: dict[str, Any] = {"stringValue": value.string_value}
-                pairs.append({"key": key, "value": plain})
-            else:
-                pairs.append(self.written(attribute))
-        return pairs
-
-
-_Field = tuple[str, Callable[[Any], Any] | None, bool, bool]
-_FIELDS: dict[FieldDescriptor, _Field] = {}
-
-
-def _learn(field: FieldDescriptor, value: object) -> _Field:
-    """The name of a field in JSON, how one value of it is written, and what sort it is."""
-    repeated = not isinstance(value, Message | str | bytes | int | float)
-    one = _WRITTEN.get(field.type)
-    if field.type == FieldDescriptor.TYPE_BYTES:
-        one = bytes.hex if field.name in _HEXADECIMAL else _base64
-    nested = field.type == FieldDescriptor.TYPE_MESSAGE
-    learnt = _FIELDS[field] = (field.json_name, one, repeated, nested)
-    return learnt
-
-
-def _base64(value: bytes) -> str:
-    return base64.b64encode(value).decode()
-
-
-def _real(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-_WRITTEN: Mapping[int, Callable[[Any], Any]] = {
-    FieldDescriptor.TYPE_INT64: str,
-    FieldDescriptor.TYPE_UINT64: str,
-    FieldDescriptor.TYPE_SINT64: str,
-    FieldDescriptor.TYPE_FIXED64: str,
-    FieldDescriptor.TYPE_SFIXED64: str,
-    FieldDescriptor.TYPE_DOUBLE: _real,
-    FieldDescriptor.TYPE_FLOAT: _real,
-}

@@ -15,7 +15,8 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeL
 
 from gateway.adapters import otlp_json
 from gateway.adapters.otlp_json import split_json
-from gateway.adapters.otlp_protobuf import MAX_VALUES, split_protobuf
+from gateway.adapters.otlp_messages import MAX_VALUES
+from gateway.adapters.otlp_protobuf import split_protobuf
 from gateway.adapters.otlp_signals import LOGS, SPANS
 from schemas import TooMany, Unreadable
 from schemas.arrays import MAX_ELEMENTS
