@@ -14,7 +14,7 @@ import msgspec
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt
 from gateway.store import Documents
-from schemas import Problem
+from schemas import Problem, Unreadable, jsontext
 from schemas.table import Table
 
 
@@ -231,12 +231,15 @@ class Adapter(ABC, Generic[OptionsT, CredentialT, TenantT]):
         prefixes: the addresses whose 404 it words; the longest one that fits decides.
         paired: whether its events have members in the form ``{"key": ..., "value": ...}``,
             which the rules of masking then know by their keys.
+        id_members: where an event's text has the client's own id, as paths such as ``a.b``:
+            the first one that is there counts.
     """
 
     dialect: ClassVar[str]
     options: ClassVar[type[Table]]
     prefixes: ClassVar[Sequence[str]]
     paired: ClassVar[bool] = False
+    id_members: ClassVar[Sequence[str]] = ()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -272,6 +275,17 @@ class Adapter(ABC, Generic[OptionsT, CredentialT, TenantT]):
         """
         return default
 
+    def client_id(self, record: EventRecord) -> str:
+        """The client's own id of an event, for people; empty if the event has none."""
+        if not self.id_members:
+            return ""
+        try:
+            document = jsontext.loads(record.data.encode("utf-8", "surrogatepass"), constants=str)
+        except Unreadable:
+            return ""
+        found = (_member(document, path) for path in self.id_members)
+        return next((str(one) for one in found if one not in (None, "")), "")
+
     @abstractmethod
     def accepted(self, inbound: Inbound[TenantT], receipt: Receipt) -> Reply:
         """Word the success of a request whose events are durable."""
@@ -279,6 +293,12 @@ class Adapter(ABC, Generic[OptionsT, CredentialT, TenantT]):
     @abstractmethod
     def refused(self, refusal: Refusal, head: Head, tenant: TenantT | None) -> Reply:
         """Word a refusal. Has words for every `Reason`."""
+
+
+def _member(document: Any, path: str) -> Any:  # Any: whatever the client sent
+    for name in path.split("."):
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
 
 
 # The gateway only hands back to an adapter what that adapter made.

@@ -94,11 +94,13 @@ class Receipt(msgspec.Struct, frozen=True):
 
     `outcomes` are in the order of the events; `rejected` counts the invalid elements
     that went to quarantine, and `problems` tells the first things that are wrong with them.
+    `first_duplicate` is the first event that was a duplicate, without secrets.
     """
 
     outcomes: Sequence[Outcome]
     rejected: int = 0
     problems: Sequence[Problem] = ()
+    first_duplicate: EventRecord | None = None
 
     def count(self, outcome: Outcome) -> int:
         """How many of the request's events ended as *outcome*."""

@@ -90,6 +90,8 @@ class DeviceAdapter(
 
     dialect: ClassVar[str] = "device"
     options: ClassVar[type[Table]] = device.Options
+    # Not an id, but what tells the events of one device apart.
+    id_members: ClassVar[Sequence[str]] = ("timestamp",)
     prefixes: ClassVar[Sequence[str]] = ("/rest/",)
     created_prefix: ClassVar[str] = "device/"
 

@@ -78,6 +78,7 @@ class LogspaceAdapter(Adapter[logspace.Options, Credential, Tenant], HasFolders)
 
     dialect: ClassVar[str] = "logspace"
     options: ClassVar[type[Table]] = logspace.Options
+    id_members: ClassVar[Sequence[str]] = ("id",)
     prefixes: ClassVar[Sequence[str]] = ("/events", "/api/", "/orders", "/capabilities")
 
     def __init__(self, options: logspace.Options) -> None:

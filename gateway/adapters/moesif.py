@@ -79,6 +79,7 @@ class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
 
     dialect: ClassVar[str] = "moesif"
     options: ClassVar[type[Table]] = moesif.Options
+    id_members: ClassVar[Sequence[str]] = ("transaction_id", "transactionId")
     prefixes: ClassVar[Sequence[str]] = ("/v1/", "/moesifapi/", "/collector/", "/health/")
 
     def __init__(self, options: moesif.Options) -> None:

@@ -92,6 +92,7 @@ class OtlpAdapter(Adapter[otlp.Options, Credential, Tenant]):
 
     dialect: ClassVar[str] = "otlp"
     options: ClassVar[type[Table]] = otlp.Options
+    id_members: ClassVar[Sequence[str]] = ("span.spanId",)
     prefixes: ClassVar[Sequence[str]] = tuple(
         f"{prefix}/v1/{signal}/"
         for prefix in ("", "/collector")

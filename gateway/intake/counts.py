@@ -60,20 +60,21 @@ class Counts:
         else:
             known[0] += count
 
-    def events(self, records: Sequence[EventRecord], outcomes: Sequence[Outcome]) -> None:
-        """Count the *outcomes* of a request's events."""
+    def events(self, records: Sequence[EventRecord], outcomes: Sequence[Outcome]) -> bool:
+        """Count the *outcomes* of a request's events; return whether all were stored."""
         first = records[0]
         if len(records) == 1 and outcomes[0] is _STORED:
             # The usual case.
             self.add(first.dialect, first.tenant, first.kind, "stored")
-            return
+            return True
         stored = outcomes.count(_STORED) == len(records)
         if stored and len({record.kind for record in records}) == 1:
             self.add(first.dialect, first.tenant, first.kind, "stored", len(records))
-            return
+            return True
         kinds = [record.kind for record in records]
         for (kind, outcome), count in Counter(zip(kinds, outcomes, strict=True)).items():
             self.add(first.dialect, first.tenant, kind, outcome.value, count)
+        return stored
 
     def rejected(self, dialect: str, tenant: str, count: int) -> None:
         """Count invalid elements that are in quarantine, repeats included."""

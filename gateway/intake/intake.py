@@ -119,9 +119,10 @@ class Intake:
         rejected = reading.rejected
         if not rejected and not reading.repeated and not self._redactor.active:
             outcomes = await self._make_durable(reading.records, queue)
-            if outcomes:
-                self.counts.events(reading.records, outcomes)
-            return Receipt(outcomes)
+            if not outcomes or self.counts.events(reading.records, outcomes):
+                return Receipt(outcomes)
+            first = _first_duplicate(reading.records, outcomes)
+            return Receipt(outcomes, first_duplicate=first)
         if rejected and on_invalid == "refuse":
             raise _invalid(rejected)
         redactor = self._redactor
@@ -130,14 +131,15 @@ class Intake:
             lambda one: quarantine.of_event(dialect, inbound, one, redactor), rejected
         )
         outcomes = await self._make_durable([*records, *quarantined], queue)
-        if records:
-            self.counts.events(records, outcomes[: len(records)])
+        first = None
+        if records and not self.counts.events(records, outcomes[: len(records)]):
+            first = _first_duplicate(records, outcomes)
         if reading.rejections:
             self.counts.rejected(dialect, inbound.tenant.name, reading.rejections)
         if rejected and not records and on_invalid != "accept":
             raise _invalid(rejected)
         problems = _reported(rejected) if rejected else ()
-        return Receipt(outcomes[: len(records)], reading.rejections, problems)
+        return Receipt(outcomes[: len(records)], reading.rejections, problems, first)
 
     async def quarantine_body(
         self, dialect: str, inbound: Inbound[Tenant], problem: Problem
@@ -270,6 +272,13 @@ async def in_turns(work: Callable[[ItemT], DoneT], items: Sequence[ItemT]) -> li
 
 def _neither() -> Refusal:
     return Refusal(Reason.UNAVAILABLE, "Neither the store nor the spool can be written.")
+
+
+def _first_duplicate(
+    records: Sequence[EventRecord], outcomes: Sequence[Outcome]
+) -> EventRecord | None:
+    pairs = zip(records, outcomes, strict=False)
+    return next((record for record, outcome in pairs if outcome is Outcome.DUPLICATE), None)
 
 
 def _reported(rejected: Sequence[Rejected]) -> tuple[Problem, ...]:

@@ -1,7 +1,6 @@
 """One handler for every adapter: the path of a request, from its head to its answer."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,6 @@ from gateway.adapter import (
 from gateway.auth import Keyring
 from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake.intake import Intake
-from gateway.ops.log import RequestLog
 from gateway.ops.metrics import Metrics
 from gateway.record import clock, sender_of
 from gateway.store import Documents
@@ -30,7 +28,8 @@ from gateway.web.again import Again
 from gateway.web.body import BodyReader, Pieces, announced, arrived
 from gateway.web.budget import Budget
 from gateway.web.codings import inflater
-from gateway.web.context import RequestContext, headers_of, line_of, shown
+from gateway.web.context import RequestContext, headers_of, shown
+from gateway.web.lines import RequestLines
 from gateway.web.pieces import RESERVED
 from gateway.web.provisioning import Provisioning
 from gateway.web.rates import Rates
@@ -68,7 +67,7 @@ class IngestHandler:
         self._metrics = metrics
         self._on_invalid = on_invalid
         self._max_event = max_event
-        self._log = RequestLog()
+        self._lines = RequestLines(intake)
         self._bodies = BodyReader(body_timeout)
         self._budget = budget
         self._rates = rates
@@ -124,7 +123,7 @@ class IngestHandler:
             share = context.share
             if share is not None:
                 share.release()
-        self._log_request(request, context, reply)
+        self._lines.write(request, context, reply)
         return reply, headers_of(context), again
 
     async def _answer(self, request: BaseRequest, context: RequestContext) -> Reply:
@@ -261,29 +260,6 @@ class IngestHandler:
             self._intake.counts.refused(dialect, name, reason)
 
         return Again(holds, count, 1.0 if limited else 10.0)
-
-    def _log_request(self, request: BaseRequest, context: RequestContext, reply: Reply) -> None:
-        line = line_of(request, context, reply.status)
-        refusal = context.refusal
-        if refusal is None:
-            self._log.write(logging.INFO, "request_answered", line)
-            return
-        line["reason"] = refusal.reason.value
-        line["retryable"] = refusal.reason.retryable
-        line["agent"] = shown(request.headers.get("User-Agent", ""))
-        if refusal.digest:
-            line["credential_sha256"] = refusal.digest
-        if refusal.problems:
-            first = self._intake.without_secrets(
-                line.get("dialect", ""), line.get("tenant", ""), refusal.problems[0]
-            )
-            line["problem"] = shown(f"{first.path}: {first.message}")
-        level = logging.WARNING if reply.status >= 500 else logging.INFO
-        if refusal.reason is Reason.BODY_TOO_LARGE:
-            # A known client loses events, or repeats this for ever.
-            level = logging.WARNING if context.tenant is not None else logging.INFO
-            line["announced"], line["limit"] = request.content_length, refusal.limit
-        self._log.write(level, "request_refused", line)
 
 
 _PASSING = (Reason.LIMITED, Reason.OVERLOADED)

@@ -16,7 +16,7 @@ from gateway.errors import Reason, Refusal
 from gateway.intake import quarantine
 from gateway.intake.intake import MAX_REPORTED_PROBLEMS, Intake
 from gateway.ops.metrics import Metrics
-from gateway.record import Outcome, Receipt, clock
+from gateway.record import EventRecord, Outcome, Receipt, clock
 from gateway.web.body import PIECE, Pieces
 from gateway.web.budget import PER_EVENT, Share
 from gateway.web.rates import Rates
@@ -80,10 +80,11 @@ class PieceByPiece:
         self._outcomes: list[Outcome] = []
         self._rejected = 0
         self._problems: list[Problem] = []
+        self._first_duplicate: EventRecord | None = None
 
     @property
     def receipt(self) -> Receipt:
-        return Receipt(self._outcomes, self._rejected, self._problems)
+        return Receipt(self._outcomes, self._rejected, self._problems, self._first_duplicate)
 
     async def run(self, on_invalid: str) -> None:
         """Store everything; return when it is durable.
@@ -176,6 +177,7 @@ class PieceByPiece:
         self._in_store = 0
         self._outcomes += receipt.outcomes
         self._rejected += receipt.rejected
+        self._first_duplicate = self._first_duplicate or receipt.first_duplicate
 
     async def _accept(self, inbound: AnyInbound, reading: ParseResult) -> Receipt:
         dialect, tenant = self._adapter.dialect, inbound.tenant

@@ -65,3 +65,47 @@ async def test_an_answered_request_is_logged_with_what_became_of_its_events(gate
     assert (2, 1) == (first["stored"], first["rejected"])
     assert (2, 2) == (second["stored"], second["duplicate"])
     assert first["request_id"] != second["request_id"]
+
+
+async def test_a_request_that_is_rejected_in_part_names_its_first_problem(running):
+    async with running({"redact": {"keys": ["string-properties"]}}) as gateway:
+        secret = {**reading(id="1"), "string-properties": {"s3cr3t": 1}}
+        with capture_logs() as lines:
+            await gateway.logspace(batch(5, {1, 2}))
+            await gateway.logspace([reading(id="2"), secret])
+        first, second = (line for line in lines if line["event"] == "request_answered")
+
+    assert first["problem"].startswith("[1].id: ")
+    assert second["problem"].startswith("[1].string-properties")
+    assert "s3cr3t" not in str(lines)
+
+
+async def test_a_request_with_duplicates_names_the_first_id(gateway):
+    with capture_logs() as lines:
+        await gateway.logspace(batch(2, set()))
+        await gateway.logspace([reading(id="new"), *batch(2, set())])
+        await gateway.logspace([{}, *batch(2, set())])
+    first, second, third = (line for line in lines if line["event"] == "request_answered")
+
+    assert "duplicate_id" not in first
+    assert ("0", "0") == (second["duplicate_id"], third["duplicate_id"])
+    assert third["problem"].startswith("[0]")
+
+
+async def test_the_id_of_a_duplicate_is_masked_where_a_rule_masks_it(running):
+    async with running({"redact": {"keys": ["id"]}}) as gateway:
+        with capture_logs() as lines:
+            await gateway.logspace([reading(id="s3cr3t")])
+            await gateway.logspace([reading(id="s3cr3t")])
+
+    assert "[redacted]" == lines[-1]["duplicate_id"]
+    assert "s3cr3t" not in str(lines)
+
+
+async def test_a_device_event_that_is_there_already_is_named_by_its_time(gateway):
+    event = {"typeId": "0045", "description": "", "appId": "a", "severity": 1, "data": {}}
+    with capture_logs() as lines:
+        assert 201 == (await gateway.device({**event, "timestamp": 7})).status
+        assert 409 == (await gateway.device({**event, "timestamp": 7})).status
+
+    assert "7" == lines[-1]["duplicate_id"]
