@@ -1,4 +1,4 @@
-"""Logging: JSON lines on stderr, or coloured text if it is a terminal.
+"""Logging: JSON lines on stderr, or short coloured ones if it is a terminal.
 
 Each request has one line. A line never contains a body or a secret.
 """
@@ -6,6 +6,7 @@ Each request has one line. A line never contains a body or a secret.
 import asyncio
 import errno
 import logging
+import os
 import sys
 import time
 from typing import Any, BinaryIO
@@ -15,6 +16,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from gateway.errors import without_content
+from gateway.ops.terminal import ShortLines, wants_colours
 
 _QUIET_SECONDS = 60.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -46,9 +48,8 @@ def configure(level: str) -> None:
             processors=[
                 _drop_below_level,
                 structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-                # Where rich is installed structlog shows local variables, which hold events.
-                structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+                structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+                ShortLines(colours=wants_colours(sys.stderr)),
             ],
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
             cache_logger_on_first_use=True,
@@ -56,13 +57,22 @@ def configure(level: str) -> None:
     else:
         lines = _BatchedWriter(sys.stderr.buffer)
         structlog.configure(
-            processors=[_drop_below_level, _line],
+            processors=[_drop_below_level, _line_for_journal if _is_journal() else _line],
             logger_factory=lambda *_: lines,
             cache_logger_on_first_use=True,
         )
     root = logging.getLogger()
     root.handlers = [_Forward()]
     set_level(level)
+
+
+def _is_journal() -> bool:
+    """Whether stderr is the journal's socket, as systemd tells in ``JOURNAL_STREAM``."""
+    try:
+        found = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 class RequestLog:
@@ -168,6 +178,16 @@ def _line(_: WrappedLogger, level: str, event: EventDict) -> bytes:
         _second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
     event["timestamp"] = f"{_second[1]}.{rest // 1000:06}Z"
     return _encode(event)
+
+
+# Priorities as syslog(3) numbers them; journald takes them off, see sd-daemon(3).
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_PREFIXES = {level: b"<%d>" % number for level, number in _PRIORITIES.items()}
+
+
+def _line_for_journal(logger: WrappedLogger, level: str, event: EventDict) -> bytes:
+    """As `_line`, with the priority that journald is to give it."""
+    return _PREFIXES.get(level, b"<3>") + _line(logger, level, event)
 
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
