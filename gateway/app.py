@@ -127,7 +127,9 @@ class Gateway:
             ),
             redactor=self.configured.redactor,
             metrics=self.metrics,
+            client_ids={one.dialect: one.client_id for one in self.configured.adapters},
         )
+        assembly.intake.conflicts.keep = ingest.on_conflict == "keep"
         self._assembly, self._intake = assembly, assembly.intake
         watchdog = asyncio.create_task(feed_watchdog(lambda: assembly.healthy), name="watchdog")
         self._stack.push_async_callback(_cancel, watchdog)
@@ -194,6 +196,7 @@ class Gateway:
             limits.inflight_bytes, limits.tenant_inflight_bytes, limits.tenant_inflight_requests
         )
         self._assembly.bound(ingest.max_waiting_events, ingest.max_waiting_bytes)
+        self._intake.conflicts.keep = ingest.on_conflict == "keep"
         self._retention.follow(policy_of(settings.retention))
         if self._capacity is not None:
             self._capacity.limit(limits.connections, limits.connections_per_address)

@@ -15,6 +15,13 @@ MAX_SENDERS = 100
 OTHER = "other"
 
 
+class Content(msgspec.Struct, frozen=True):
+    """What is stored of an event: its id, and its text."""
+
+    id: bytes
+    data: str
+
+
 class Selection(msgspec.Struct, frozen=True):
     """Which records to read; None means any.
 
@@ -258,6 +265,16 @@ class Store(Appender, Documents, Reader, Protocol):
 
     async def known(self, keys: Collection[bytes]) -> set[bytes]:
         """Return those of *keys* that are stored. Raises StoreError if the store cannot be read."""
+
+    async def contents(
+        self, keys: Collection[bytes], seconds: float, max_bytes: int
+    ) -> Mapping[bytes, Content]:
+        """Return what is stored of the events with *keys*, quarantined ones excepted.
+
+        It looks for about so many *seconds*, the newest first, until the texts have more than
+        *max_bytes* characters. So a key may be missing, as that of a deleted event is. Raises
+        StoreError if the store cannot be read.
+        """
 
     async def add_counts(self, counts: Sequence[Count]) -> None:
         """Add *counts* to those of the same minute; return when they are durable.

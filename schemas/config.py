@@ -14,7 +14,7 @@ from marshmallow import fields
 
 from schemas.addresses import Address, Network
 from schemas.base import Problem, Strict
-from schemas.options import Choice, Count, Duration, OnInvalid, Redaction, TenantName
+from schemas.options import Choice, Count, Duration, OnConflict, OnInvalid, Redaction, TenantName
 from schemas.table import Table, items, option, schema_of
 from schemas.table import tables as array_of
 
@@ -112,6 +112,12 @@ class Ingest(Table):
         "quarantine: quarantine invalid events, store the others. refuse: one invalid event "
         "refuses its request. accept: as quarantine, with success even if no event is valid.",
         default="quarantine",
+    )
+    on_conflict: OnConflict = option(
+        Choice(OnConflict),
+        "What to do with the other content of an id that is stored. drop: count it. keep: "
+        "quarantine it before the answer.",
+        default="drop",
     )
     max_event: int = option(
         Count(1),

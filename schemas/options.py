@@ -15,6 +15,7 @@ from schemas.table import Table, items, option, table
 T = TypeVar("T")
 
 OnInvalid = Literal["quarantine", "refuse", "accept"]
+OnConflict = Literal["drop", "keep"]
 """What happens to invalid events."""
 
 

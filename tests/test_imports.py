@@ -84,6 +84,7 @@ asyncio.run(main())
             "sqlite:///{folder}/events.db",
             {
                 "blocks",
+                "contents",
                 "search",
                 "skipping",
                 "sqlite",

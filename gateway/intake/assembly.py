@@ -1,11 +1,13 @@
 """The intake and what it stands on, put together from a store and a spool."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from gateway.intake.availability import Availability
 from gateway.intake.commit import GroupCommitter
+from gateway.intake.conflicts import Conflicts
 from gateway.intake.counts import Counts
 from gateway.intake.drain import Drain
 from gateway.intake.intake import Intake
@@ -61,11 +63,12 @@ async def assemble(
     bounds: Bounds,
     redactor: Redactor,
     metrics: Metrics,
+    client_ids: Mapping[str, Callable[[EventRecord], str]] = MappingProxyType({}),
     clock: Callable[[], int] = clock,
 ) -> Assembly:
     """Start everything between requests and *store*; *stack* closes it in reverse order.
 
-    *clock* gives the time in microseconds since 1970 UTC.
+    *clock* gives the time in microseconds since 1970 UTC. *client_ids* are as `Conflicts` has them.
 
     Raises:
         StoreError: the store cannot be asked what it holds of the spool's records.
@@ -97,7 +100,10 @@ async def assemble(
         metrics.drained(outcomes)
         counts.drained(records, outcomes)
 
-    drain = Drain(spool, to_store, availability, drained)
+    conflicts = Conflicts(store, spool, availability, metrics.compared, client_ids)
+    conflicts.start()
+    stack.push_async_callback(conflicts.close)
+    drain = Drain(spool, to_store, availability, conflicts, drained)
     drain.start()
     stack.push_async_callback(drain.close)
     intake = Intake(
@@ -108,5 +114,6 @@ async def assemble(
         availability=availability,
         redactor=redactor,
         counts=counts,
+        conflicts=conflicts,
     )
     return Assembly(intake, to_store, to_spool, availability)

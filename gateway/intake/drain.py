@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from gateway.errors import StoreError
+from gateway.intake import quarantine
 from gateway.intake.availability import Availability
 from gateway.intake.commit import GroupCommitter
+from gateway.intake.conflicts import Conflicts
 from gateway.record import EventRecord, Outcome
 from gateway.stores.spool import Spool
 
@@ -32,9 +34,11 @@ class Drain:
         spool: Spool,
         to_store: GroupCommitter,
         availability: Availability,
+        conflicts: Conflicts,
         drained: Callable[[Sequence[EventRecord], Sequence[Outcome]], None],
     ) -> None:
         """*drained* is told the records of each piece, and what became of them."""
+        self._conflicts = conflicts
         self._spool = spool
         self._to_store = to_store
         self._availability = availability
@@ -73,8 +77,18 @@ class Drain:
             return
         try:
             outcomes = await self._to_store.append_in_background(piece.records)
+            if Outcome.DUPLICATE in outcomes:
+                await self._keep_conflicts(piece.records, outcomes)
         except StoreError as error:
             self._availability.failed(error)
             raise
         await self._spool.drop(piece)
         self._drained(piece.records, outcomes)
+
+    async def _keep_conflicts(
+        self, records: Sequence[EventRecord], outcomes: Sequence[Outcome]
+    ) -> None:
+        found = await self._conflicts.among(records, outcomes)
+        if found:
+            kept = [quarantine.of_conflict(one.event, one.stored) for one in found]
+            await self._to_store.append_in_background(kept)

@@ -18,6 +18,7 @@ from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake import quarantine
 from gateway.intake.availability import Availability
 from gateway.intake.commit import GroupCommitter
+from gateway.intake.conflicts import Conflicts
 from gateway.intake.counts import Counts
 from gateway.intake.redact import Redactor
 from gateway.record import EventRecord, Outcome, Receipt
@@ -79,6 +80,7 @@ class Intake:
         availability: Availability,
         redactor: Redactor,
         counts: Counts,
+        conflicts: Conflicts,
     ) -> None:
         """*availability* says whether *store* takes events now."""
         self.counts = counts
@@ -88,6 +90,7 @@ class Intake:
         self._to_spool = to_spool
         self._availability = availability
         self._redactor = redactor
+        self.conflicts = conflicts
         self._store_probe = _Probe(self._probe_store, to_store.committed_within)
 
     def masking_with(self, redactor: Redactor) -> "Intake":
@@ -121,7 +124,7 @@ class Intake:
             outcomes = await self._make_durable(reading.records, queue)
             if not outcomes or self.counts.events(reading.records, outcomes):
                 return Receipt(outcomes)
-            first = _first_duplicate(reading.records, outcomes)
+            first = await self._compare_duplicates(reading.records, outcomes)
             return Receipt(outcomes, first_duplicate=first)
         if rejected and on_invalid == "refuse":
             raise _invalid(rejected)
@@ -133,13 +136,25 @@ class Intake:
         outcomes = await self._make_durable([*records, *quarantined], queue)
         first = None
         if records and not self.counts.events(records, outcomes[: len(records)]):
-            first = _first_duplicate(records, outcomes)
+            first = await self._compare_duplicates(records, outcomes[: len(records)])
         if reading.rejections:
             self.counts.rejected(dialect, inbound.tenant.name, reading.rejections)
         if rejected and not records and on_invalid != "accept":
             raise _invalid(rejected)
         problems = _reported(rejected) if rejected else ()
         return Receipt(outcomes[: len(records)], reading.rejections, problems, first)
+
+    async def _compare_duplicates(
+        self, records: Sequence[EventRecord], outcomes: Sequence[Outcome]
+    ) -> EventRecord | None:
+        """Keep the content of reused ids, if that is wanted; return the first duplicate."""
+        if Outcome.DUPLICATE not in outcomes:
+            return None
+        found = await self.conflicts.among(records, outcomes)
+        await self._make_durable(
+            [quarantine.of_conflict(one.event, one.stored) for one in found], False
+        )
+        return records[outcomes.index(Outcome.DUPLICATE)]
 
     async def quarantine_body(
         self, dialect: str, inbound: Inbound[Tenant], problem: Problem
@@ -272,13 +287,6 @@ async def in_turns(work: Callable[[ItemT], DoneT], items: Sequence[ItemT]) -> li
 
 def _neither() -> Refusal:
     return Refusal(Reason.UNAVAILABLE, "Neither the store nor the spool can be written.")
-
-
-def _first_duplicate(
-    records: Sequence[EventRecord], outcomes: Sequence[Outcome]
-) -> EventRecord | None:
-    pairs = zip(records, outcomes, strict=False)
-    return next((record for record, outcome in pairs if outcome is Outcome.DUPLICATE), None)
 
 
 def _reported(rejected: Sequence[Rejected]) -> tuple[Problem, ...]:

@@ -6,6 +6,7 @@ for ever adds only one record.
 """
 
 from collections.abc import Sequence
+from uuid import UUID
 
 import msgspec
 
@@ -14,6 +15,9 @@ from gateway.errors import Reason
 from gateway.intake.redact import Redactor
 from gateway.record import EventRecord, Kind, key_of, new_id
 from schemas import Problem
+
+CONFLICT = "conflict"
+"""The reason of an event whose id belongs to a stored event with another content."""
 
 MAX_BODY = 64 * 1024
 """How many bytes of a body that is not JSON are kept."""
@@ -38,6 +42,24 @@ def of_body(
     """Return the record of a body that is not JSON."""
     raw = inbound.body[:MAX_BODY]
     return _record(dialect, inbound, Reason.NOT_JSON, [problem], raw, redactor)
+
+
+def of_conflict(event: EventRecord, stored: bytes) -> EventRecord:
+    """Return the record of an *event*, already masked, whose key that with the id *stored* has."""
+    told = f"The event {UUID(bytes=stored)} has the same id and another content."
+    raw = event.data.encode("utf-8", "backslashreplace").decode()
+    return msgspec.structs.replace(
+        event,
+        id=new_id(event.received_at),
+        kind=Kind.REJECTED,
+        type=CONFLICT,
+        subject=None,
+        time=event.received_at,
+        key=key_of(event.dialect, event.tenant, Kind.REJECTED, CONFLICT, event.identity, raw),
+        data=msgspec.json.encode(
+            {"problems": [Problem("", told)], "raw": raw[:MAX_EVENT]}
+        ).decode(),
+    )
 
 
 def _record(

@@ -4,6 +4,7 @@ Labels are configured names and members of closed lists, never text of clients.
 """
 
 import asyncio
+import collections
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,12 +51,16 @@ class _EventCounts(Collector):
         self.events: dict[tuple[str, str], dict[Outcome, int]] = {}
         self.rejected: dict[tuple[str, str], int] = {}
         self.bytes: dict[tuple[str, str], int] = {}
+        self.conflicts: collections.Counter[tuple[str, str]] = collections.Counter()
+        self.not_compared: collections.Counter[tuple[str, str]] = collections.Counter()
         self.last: dict[tuple[str, str], float] = {}
 
     def expect(self, who: tuple[str, str]) -> dict[Outcome, int]:
         """Have all series of a dialect and a tenant, with 0 where nothing was counted."""
         self.rejected.setdefault(who, 0)
         self.bytes.setdefault(who, 0)
+        self.conflicts[who] += 0
+        self.not_compared[who] += 0
         return self.events.setdefault(who, dict.fromkeys(Outcome, 0))
 
     def collect(self) -> Iterable[Metric]:
@@ -68,6 +73,16 @@ class _EventCounts(Collector):
             self.rejected,
         )
         yield _family("gateway_bytes", "Bytes of accepted bodies after decompression.", self.bytes)
+        yield _family(
+            "gateway_conflicts",
+            "Duplicates with another content than what is stored.",
+            self.conflicts,
+        )
+        yield _family(
+            "gateway_duplicates_not_compared",
+            "Duplicates whose stored event is gone, or was not found in time.",
+            self.not_compared,
+        )
         last = GaugeMetricFamily(
             "gateway_last_event_timestamp_seconds", "When an event was last accepted.", labels=_WHO
         )
@@ -231,6 +246,17 @@ class Metrics:
         """Count events of a request that was refused after they were quarantined."""
         rejected = self._counts.rejected
         rejected[dialect, tenant] = rejected.get((dialect, tenant), 0) + events
+
+    def compared(
+        self, conflicts: Mapping[tuple[str, str], int], unknown: Mapping[tuple[str, str], int]
+    ) -> None:
+        """Count duplicates with another content, and those that were not compared."""
+        for counts, more in (
+            (self._counts.conflicts, conflicts),
+            (self._counts.not_compared, unknown),
+        ):
+            for who, count in more.items():
+                counts[who] += count
 
     def refused(self, dialect: str, tenant: str, reason: Reason) -> None:
         """Count a refused request; *tenant* is empty if it is unknown."""

@@ -16,6 +16,7 @@ from gateway.errors import StoreError
 from gateway.query import Page, Search
 from gateway.record import EventRecord, Kind, Outcome, clock, key_of
 from gateway.store import (
+    Content,
     Count,
     CountSelection,
     Expired,
@@ -214,6 +215,18 @@ class MemoryStore:
 
     async def known(self, keys: Collection[bytes]) -> set[bytes]:
         return self._keys.intersection(keys)
+
+    async def contents(
+        self, keys: Collection[bytes], seconds: float, max_bytes: int
+    ) -> Mapping[bytes, Content]:
+        found: dict[bytes, Content] = {}
+        for record in reversed(self._events.values()):
+            if record.key in keys and record.kind != Kind.REJECTED:
+                max_bytes -= len(record.data)
+                if max_bytes < 0:
+                    break
+                found[record.key or b""] = Content(record.id, record.data)
+        return found
 
     async def probe(self) -> None:
         return None

@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Outcome
+from gateway.store import Content
 from gateway.stores.database import ENGINE, Database, Engine, open_database
 from gateway.stores.schema import SPOOL
 
@@ -61,6 +62,17 @@ class Spool:
     def known(self, identities: Collection[bytes]) -> set[bytes]:
         """Which of *identities* wait here."""
         return self._identities.intersection(identities) if self._identities else set()
+
+    async def contents(self, identities: Collection[bytes]) -> dict[bytes, Content]:
+        """What waits here of the records with *identities*. Raises StoreError."""
+        asked = list(self.known(identities))
+        if not asked:
+            return {}
+        rows = await self._database.run(
+            lambda db: [row for one in asked for row in db.execute(_HELD, (one,))]
+        )
+        records = [_DECODE(blob) for (blob,) in rows]
+        return {one.identity: Content(one.id, one.data) for one in records}
 
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
         """Keep *records* until the store has them; return when they are durable.

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,10 @@ import structlog
 from gateway.care import Progress, StoreCare
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Outcome
-from gateway.store import Count, Expired, Pruned, RetentionPolicy, Rotated, Selection
+from gateway.store import Content, Count, Expired, Pruned, RetentionPolicy, Rotated, Selection
 from gateway.stores import rejects
 from gateway.stores.blocks import keep, next_blocks
+from gateway.stores.contents import ContentSearch
 from gateway.stores.database import ENGINE, Database, Engine, open_database
 from gateway.stores.filters import RunFilters
 from gateway.stores.lookup import Lookup
@@ -94,6 +96,14 @@ class SqliteStore(Readings):
         return await self._lookup.run(
             lambda db: self._writer.keys.held(db, asked) | rejects.held(db, asked)
         )
+
+    async def contents(
+        self, keys: Collection[bytes], seconds: float, max_bytes: int
+    ) -> Mapping[bytes, Content]:
+        search, until = ContentSearch(keys, max_bytes), time.monotonic() + seconds
+        while not search.ended and time.monotonic() < until:
+            await self._lookup.run(search.step)
+        return search.found
 
     async def add_counts(self, counts: Sequence[Count]) -> None:
         await self._database.run(lambda db: self._writer.add_counts(db, counts))

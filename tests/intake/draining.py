@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.intake.availability import Availability
 from gateway.intake.commit import GroupCommitter
+from gateway.intake.conflicts import Conflicts
 from gateway.intake.drain import Drain
 from gateway.record import Outcome
 from gateway.store import Store
@@ -15,7 +16,7 @@ from tests.records import closing, eventually
 
 @asynccontextmanager
 async def draining(
-    spool: Spool, store: Store, **bounds: Any
+    spool: Spool, store: Store, *, keep_conflicts: bool = False, **bounds: Any
 ) -> AsyncIterator[tuple[list[Outcome], GroupCommitter]]:
     """Drain *spool* into *store*; gives what became of each record so far, and the committer."""
     settings = {"max_events": 10_000, "max_bytes": 1 << 20, "deadline": 2, **bounds}
@@ -25,7 +26,11 @@ async def draining(
         committer.start()
         await stack.enter_async_context(closing(committer))
         availability = await stack.enter_async_context(closing(Availability(store.probe)))
-        drain = Drain(spool, committer, availability, lambda _, told: outcomes.extend(told))
+        conflicts = Conflicts(store, spool, availability, lambda *_: None, {})
+        conflicts.keep = keep_conflicts
+        drain = Drain(
+            spool, committer, availability, conflicts, lambda _, told: outcomes.extend(told)
+        )
         drain.start()
         await stack.enter_async_context(closing(drain))
         yield outcomes, committer
