@@ -16,9 +16,15 @@ from gateway.commands import commands_of
 from gateway.config import Settings
 from gateway.configured import Configured, needs_restart
 from gateway.errors import StoreError
-from gateway.gauges import watch_connections, watch_events, watch_requests
+from gateway.gauges import (
+    watch_connections,
+    watch_events,
+    watch_files,
+    watch_limits,
+    watch_requests,
+)
 from gateway.indexing import Indexing
-from gateway.intake.assembly import SPOOL_DEADLINE, Bounds, assemble
+from gateway.intake.assembly import SPOOL_DEADLINE, Assembly, Bounds, assemble
 from gateway.intake.documents import MaskedDocuments
 from gateway.lastevents import LastEvents
 from gateway.ops.activation import OPS, PUBLIC, Sockets
@@ -134,8 +140,7 @@ class Gateway:
         watchdog = asyncio.create_task(feed_watchdog(lambda: assembly.healthy), name="watchdog")
         self._stack.push_async_callback(_cancel, watchdog)
         self._retention = retention = Retention(store, policy_of(settings.retention))
-        watch_events(self.metrics, store, spool, assembly, retention)
-        watch_requests(self.metrics, self._budget, lambda: self.configured.skewed)
+        self._watch(assembly, retention)
         pace = asyncio.create_task(_measure(self._budget.backlog), name="backlog")
         self._stack.push_async_callback(_cancel, pace)
         lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
@@ -150,6 +155,23 @@ class Gateway:
         last = LastEvents(store, self.metrics, self.configured.tenants)
         last.start()
         self._stack.push_async_callback(last.close)
+
+    def _watch(self, assembly: Assembly, retention: Retention) -> None:
+        """Tell the metrics where to read what nobody counts."""
+        metrics, store, spool = self.metrics, self._store, self._spool
+        budget = self._budget
+        watch_events(metrics, store, spool, assembly, retention)
+        watch_requests(metrics, budget, lambda: self.configured.skewed)
+        watch_limits(
+            metrics,
+            assembly,
+            spool,
+            budget,
+            lambda: self.configured.settings,
+            lambda: self._capacity,
+        )
+        found = watch_files(metrics, store, spool, self._settings, spool_path(self._settings))
+        self._stack.push_async_callback(found.close)
 
     async def _receive(self) -> None:
         for adapter in self.configured.adapters:

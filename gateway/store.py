@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from gateway.buckets import Buckets
 from gateway.care import Progress
 from gateway.query import Page, Search
 from gateway.record import EventRecord, Outcome
@@ -314,6 +315,27 @@ class Store(Appender, Documents, Reader, Protocol):
         Raises StoreError: it is not complete, and has to be done again; or no such tenant,
         dialect or kind is stored, or nothing so old, and it says what there is.
         """
+
+
+class Measures(msgspec.Struct, frozen=True):
+    """Keys in memory, runs of keys in the file, and quarantined records with their bytes."""
+
+    keys_in_memory: int
+    key_runs: int
+    rejected: int
+    rejected_bytes: int
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A store that tells metrics how it does."""
+
+    @property
+    def sync_seconds(self) -> Buckets:
+        """How long the commits of events took to reach the disk."""
+
+    async def measures(self) -> Measures:
+        """How much the store has of what is bounded. Raises StoreError."""
 
 
 class Rotated(msgspec.Struct, frozen=True):

@@ -97,7 +97,7 @@ async def assemble(
     stack.push_async_callback(availability.close)
 
     def drained(records: Sequence[EventRecord], outcomes: Sequence[Outcome]) -> None:
-        metrics.drained(outcomes)
+        metrics.drained(records, outcomes)
         counts.drained(records, outcomes)
 
     conflicts = Conflicts(store, spool, availability, metrics.compared, client_ids)

@@ -95,6 +95,11 @@ class GroupCommitter:
         """How many events wait for the disk now, including those being written."""
         return self._held_events
 
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes of text these events have."""
+        return self._held_bytes
+
     def committed_within(self, seconds: float) -> bool:
         """Whether a group was committed within the last *seconds*."""
         return time.monotonic() - self._committed_at < seconds

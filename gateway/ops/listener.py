@@ -67,6 +67,7 @@ def ops_app(
         return web.json_response({"status": "ready"})
 
     async def scrape(_: web.Request) -> web.Response:
+        await metrics.prepare()
         text = generate_latest(metrics.registry)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -4,10 +4,10 @@ Labels are configured names and members of closed lists, never text of clients.
 """
 
 import asyncio
-import collections
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,121 +15,34 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Info,
-    Metric,
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from gateway import __version__
+from gateway.buckets import Buckets
 from gateway.errors import Reason
-from gateway.record import Outcome
+from gateway.ops.collectors import WHO, Each, EventCounts, Histograms, Labels, Values
+from gateway.ops.collectors import counter as counter_of
+from gateway.ops.collectors import gauge as gauge_of
+from gateway.record import EventRecord, Outcome
 
-_WHO = ("dialect", "tenant")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10000)
+_REQUEST_SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)
+_BODY_BYTES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 24)
 
+# Refusals that are shown from the start, with 0: an alert sees no growth of a series that begins.
+_OF_TENANTS = (
+    Reason.NOT_JSON,
+    Reason.INVALID,
+    Reason.OVERLOADED,
+    Reason.UNAVAILABLE,
+    Reason.INTERNAL,
+)
+_OF_NOBODY = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_UNKNOWN)
 
 _LAG_INTERVAL = 0.05
-
-_EVENTS_OF = {
-    Outcome.STORED: ("gateway_accepted", "Events stored."),
-    Outcome.DUPLICATE: ("gateway_duplicate", "Events that were stored before."),
-    Outcome.QUEUED: ("gateway_queued", "Events spooled."),
-}
-
-
-class _EventCounts(Collector):
-    """Counts of events by dialect and tenant, turned into metrics when they are scraped.
-
-    A counter of the client library takes a lock for each increment. That is not needed
-    here, because only the event loop's thread counts.
-    """
-
-    def __init__(self) -> None:
-        self.events: dict[tuple[str, str], dict[Outcome, int]] = {}
-        self.rejected: dict[tuple[str, str], int] = {}
-        self.bytes: dict[tuple[str, str], int] = {}
-        self.conflicts: collections.Counter[tuple[str, str]] = collections.Counter()
-        self.not_compared: collections.Counter[tuple[str, str]] = collections.Counter()
-        self.last: dict[tuple[str, str], float] = {}
-
-    def expect(self, who: tuple[str, str]) -> dict[Outcome, int]:
-        """Have all series of a dialect and a tenant, with 0 where nothing was counted."""
-        self.rejected.setdefault(who, 0)
-        self.bytes.setdefault(who, 0)
-        self.conflicts[who] += 0
-        self.not_compared[who] += 0
-        return self.events.setdefault(who, dict.fromkeys(Outcome, 0))
-
-    def collect(self) -> Iterable[Metric]:
-        for outcome, (name, text) in _EVENTS_OF.items():
-            counts = {who: by_outcome.get(outcome, 0) for who, by_outcome in self.events.items()}
-            yield _family(name, text, counts)
-        yield _family(
-            "gateway_rejected",
-            "Invalid events and unreadable bodies sent to quarantine, repeats included.",
-            self.rejected,
-        )
-        yield _family("gateway_bytes", "Bytes of accepted bodies after decompression.", self.bytes)
-        yield _family(
-            "gateway_conflicts",
-            "Duplicates with another content than what is stored.",
-            self.conflicts,
-        )
-        yield _family(
-            "gateway_duplicates_not_compared",
-            "Duplicates whose stored event is gone, or was not found in time.",
-            self.not_compared,
-        )
-        last = GaugeMetricFamily(
-            "gateway_last_event_timestamp_seconds", "When an event was last accepted.", labels=_WHO
-        )
-        for who, seconds in self.last.items():
-            last.add_metric(who, seconds)
-        yield last
-
-
-def _family(name: str, text: str, counts: Mapping[tuple[str, str], int]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=_WHO)
-    for who, count in counts.items():
-        family.add_metric(who, count)
-    return family
-
-
-class _ByTenant(Collector):
-    """A gauge of each tenant, read at each scrape."""
-
-    def __init__(
-        self, name: str, meaning: str, read: Callable[[], Mapping[tuple[str, str], float]]
-    ) -> None:
-        self._name = name
-        self._meaning = meaning
-        self._read = read
-
-    def collect(self) -> Iterable[Metric]:
-        family = GaugeMetricFamily(self._name, self._meaning, labels=_WHO)
-        for who, value in self._read().items():
-            family.add_metric(who, value)
-        yield family
-
-
-class _ClockSkew(Collector):
-    """Events with a clock far off, read at each scrape."""
-
-    def __init__(self, read: Callable[[], Mapping[tuple[str, str, str], int]]) -> None:
-        self._read = read
-
-    def collect(self) -> Iterable[Metric]:
-        family = CounterMetricFamily(
-            "gateway_clock_skew_events",
-            "Events whose time is far from that of their receipt, repeats included.",
-            labels=(*_WHO, "direction"),
-        )
-        for labels, count in self._read().items():
-            family.add_metric(labels, count)
-        yield family
 
 
 class Metrics:
@@ -144,17 +57,24 @@ class Metrics:
         Info("gateway_build", "What runs.", registry=new).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        self._counts = _EventCounts()
+        self._counts = EventCounts()
         new.register(self._counts)
         self._refused = Counter(
-            "gateway_refused", "Requests refused.", (*_WHO, "reason"), registry=new
+            "gateway_refused", "Requests refused.", (*WHO, "reason"), registry=new
         )
-        self._drained = Counter(
-            "gateway_spool_drained",
-            "Events moved from the spool to the store, by outcome.",
-            ("outcome",),
-            registry=new,
+        self._answered: dict[str, tuple[Buckets, Buckets]] = {}
+        self._answer_seconds: dict[str, Buckets] = {}
+        self._body_bytes: dict[str, Buckets] = {}
+        self.watch_histograms(
+            "request_seconds",
+            "From a request's head to its answer.",
+            self._answer_seconds,
+            "dialect",
         )
+        self.watch_histograms(
+            "request_body_bytes", "Bodies after decompression.", self._body_bytes, "dialect"
+        )
+        self._preparing: list[Callable[[], Awaitable[None]]] = []
         self._commit_seconds = Histogram(
             "gateway_commit_seconds", "Latency of a group commit.", buckets=_SECONDS, registry=new
         )
@@ -177,6 +97,12 @@ class Metrics:
         )
         for result in ("success", "failure"):
             self._reloads.labels(result)
+        self._reload_successful = Gauge(
+            "gateway_config_last_reload_successful",
+            "1 if the last reload of the configuration succeeded, or none was tried.",
+            registry=new,
+        )
+        self._reload_successful.set(1)
         self._configured_at = Gauge(
             "gateway_config_last_reload_success_timestamp_seconds",
             "When the configuration in use was read.",
@@ -192,14 +118,42 @@ class Metrics:
         Tenants are a dialect and a name. Each has its series, with 0 if it sends nothing:
         else no alert could tell that.
         """
-        for who in tenants:
+        self._counts.configured = known = set(tenants)
+        for who in known:
             self._counts.expect(who)
+            self._expect_dialect(who[0])
+            for reason in _OF_TENANTS:
+                self._refused.labels(*who, reason.value)
+            for reason in _OF_NOBODY:
+                self._refused.labels(who[0], "", reason.value)
         self._configured_at.set_to_current_time()
         self._config_hash.set(fingerprint)
+
+    def _expect_dialect(self, dialect: str) -> tuple[Buckets, Buckets]:
+        known = self._answered.get(dialect)
+        if known is None:
+            known = Buckets(_REQUEST_SECONDS), Buckets(_BODY_BYTES)
+            self._answered[dialect] = known
+            self._answer_seconds[dialect], self._body_bytes[dialect] = known
+        return known
+
+    def answered(self, dialect: str, seconds: float, size: int) -> None:
+        """Record how long a request took, and the *size* of its body in bytes.
+
+        *dialect* is empty where the address is nobody's.
+        """
+        known = self._answered.get(dialect)
+        took, sizes = self._expect_dialect(dialect) if known is None else known
+        # As `Buckets.observe`, whose call would cost as much again.
+        took.counts[bisect_left(took.bounds, seconds)] += 1
+        took.total += seconds
+        sizes.counts[bisect_left(sizes.bounds, size)] += 1
+        sizes.total += size
 
     def reloaded(self, *, success: bool) -> None:
         """The configuration was read again; without *success* the former one stays in use."""
         self._reloads.labels("success" if success else "failure").inc()
+        self._reload_successful.set(success)
 
     async def watch_loop(self) -> None:
         """Observe the event loop's lag, twenty times a second, until cancelled."""
@@ -244,19 +198,16 @@ class Metrics:
 
     def quarantined(self, dialect: str, tenant: str, events: int) -> None:
         """Count events of a request that was refused after they were quarantined."""
-        rejected = self._counts.rejected
-        rejected[dialect, tenant] = rejected.get((dialect, tenant), 0) + events
+        self._counts.rejected[dialect, tenant] += events
 
     def compared(
         self, conflicts: Mapping[tuple[str, str], int], unknown: Mapping[tuple[str, str], int]
     ) -> None:
         """Count duplicates with another content, and those that were not compared."""
-        for counts, more in (
-            (self._counts.conflicts, conflicts),
-            (self._counts.not_compared, unknown),
-        ):
-            for who, count in more.items():
-                counts[who] += count
+        for who, count in conflicts.items():
+            self._counts.conflicts[who] += count
+        for who, count in unknown.items():
+            self._counts.not_compared[who] += count
 
     def refused(self, dialect: str, tenant: str, reason: Reason) -> None:
         """Count a refused request; *tenant* is empty if it is unknown."""
@@ -266,21 +217,44 @@ class Metrics:
         """The HTTP parser refused a request, before anyone could know whose it is."""
         self._refused.labels("", "", "malformed").inc()
 
-    def drained(self, outcomes: Sequence[Outcome]) -> None:
+    def drained(self, records: Sequence[EventRecord], outcomes: Sequence[Outcome]) -> None:
         """Count events that moved from the spool to the store."""
-        for outcome in set(outcomes):
-            self._drained.labels(outcome.value).inc(outcomes.count(outcome))
+        for record, outcome in zip(records, outcomes, strict=True):
+            self._counts.drained[record.dialect, record.tenant, outcome.value] += 1
 
     def watch(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Publish what *read* returns at each scrape as the gauge ``gateway_<name>``."""
         Gauge(f"gateway_{name}", meaning, registry=self.registry).set_function(read)
 
-    def watch_clocks(self, read: Callable[[], Mapping[tuple[str, str, str], int]]) -> None:
-        """Publish events with a clock far off: *read* has them by dialect, tenant, direction."""
-        self.registry.register(_ClockSkew(read))
+    def watch_each(
+        self, name: str, meaning: str, labels: Labels, read: Callable[[], Values]
+    ) -> None:
+        """As `watch`, with a value for each of some *labels*."""
+        self.registry.register(Each(gauge_of, f"gateway_{name}", meaning, labels, read))
 
     def watch_tenants(
         self, name: str, meaning: str, read: Callable[[], Mapping[tuple[str, str], float]]
     ) -> None:
-        """As `watch`, for a gauge of each dialect and tenant that *read* returns."""
-        self.registry.register(_ByTenant(f"gateway_{name}", meaning, read))
+        """As `watch`, with a value for each dialect and tenant."""
+        self.watch_each(name, meaning, WHO, read)
+
+    def watch_counts(
+        self, name: str, meaning: str, labels: Labels, read: Callable[[], Values]
+    ) -> None:
+        """As `watch_each`, for the counter ``gateway_<name>_total``."""
+        self.registry.register(Each(counter_of, f"gateway_{name}", meaning, labels, read))
+
+    def watch_histograms(
+        self, name: str, meaning: str, buckets: Mapping[str, Buckets], label: str
+    ) -> None:
+        """Publish *buckets* by the values of *label* as the histogram ``gateway_<name>``."""
+        self.registry.register(Histograms(f"gateway_{name}", meaning, label, lambda: buckets))
+
+    def before_scrape(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Await *prepare* before each scrape. It must not take long."""
+        self._preparing.append(prepare)
+
+    async def prepare(self) -> None:
+        """Have what a scrape shows ready."""
+        for prepare in self._preparing:
+            await prepare()

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+from gateway.buckets import Buckets
 from gateway.errors import StoreError
 from gateway.stores.claim import Claim
 from gateway.stores.executor import SerialExecutor
 from gateway.stores.schema import schema_faults
-from gateway.stores.statements import in_transaction
+from gateway.stores.statements import SYNC_SECONDS, in_transaction
 
 T = TypeVar("T")
 
@@ -61,6 +62,8 @@ class Database:
     def __init__(self, path: Path, engine: Engine = ENGINE) -> None:
         self._path = path
         self.claim = Claim(path)
+        self.sync_seconds = Buckets(SYNC_SECONDS)
+        """How long each `write` took to reach the disk, in its COMMIT."""
         self._connect = engine.connect
         self._executor = engine.executor(f"sqlite {path.name}")
         self._connection: sqlite3.Connection | None = None
@@ -96,7 +99,7 @@ class Database:
 
         def checked(connection: sqlite3.Connection) -> T:
             self.claim.check()
-            return in_transaction(connection, lambda: work(connection))
+            return in_transaction(connection, lambda: work(connection), self.sync_seconds.observe)
 
         return await self.run(checked)
 

@@ -93,6 +93,11 @@ class RunFilters:
         """Whether `warm` has work left."""
         return bool(self._cold)
 
+    @property
+    def run_count(self) -> int:
+        """How many runs there are in the file."""
+        return len(self._places) - self._places.count(_GONE)
+
     def cold_places(self) -> list[int]:
         """Places of runs that have to be read for each key."""
         return list(self._cold)

@@ -111,6 +111,11 @@ class KeyIndex:
         self._advance()
         return True
 
+    @property
+    def in_memory(self) -> int:
+        """How many keys are in memory."""
+        return self._recent.count + sum(piece.count for piece in self._full)
+
     def held(self, db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
         """Return those of *keys* that the store has."""
         # A key moves from the recent piece to the full ones, and to a run: look in that order.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.buckets import Buckets
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Outcome
 from gateway.store import Content
@@ -23,6 +24,7 @@ _HELD = "SELECT record FROM spooled WHERE key = ?"
 _IDENTITIES = "SELECT key FROM spooled"
 _SIZES = "SELECT seq, length(record) FROM spooled ORDER BY seq LIMIT ?"
 _OLDEST = "SELECT record FROM spooled WHERE seq <= ? ORDER BY seq"
+_FIRST = "SELECT record FROM spooled ORDER BY seq LIMIT 1"
 _ALL = "SELECT seq, record FROM spooled"
 _DROP = "DELETE FROM spooled WHERE seq <= ?"
 
@@ -73,6 +75,18 @@ class Spool:
         )
         records = [_DECODE(blob) for (blob,) in rows]
         return {one.identity: Content(one.id, one.data) for one in records}
+
+    @property
+    def sync_seconds(self) -> Buckets:
+        """How long each commit took to reach the disk."""
+        return self._database.sync_seconds
+
+    async def oldest(self) -> int | None:
+        """When the oldest record was received, in microseconds of Unix time. Raises StoreError."""
+        if not self.depth:
+            return None
+        rows = await self._database.run(lambda db: db.execute(_FIRST).fetchall())
+        return _DECODE(rows[0][0]).received_at if rows else None
 
     async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
         """Keep *records* until the store has them; return when they are durable.

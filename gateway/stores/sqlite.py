@@ -9,10 +9,20 @@ from pathlib import Path
 
 import structlog
 
+from gateway.buckets import Buckets
 from gateway.care import Progress, StoreCare
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Outcome
-from gateway.store import Content, Count, Expired, Pruned, RetentionPolicy, Rotated, Selection
+from gateway.store import (
+    Content,
+    Count,
+    Expired,
+    Measures,
+    Pruned,
+    RetentionPolicy,
+    Rotated,
+    Selection,
+)
 from gateway.stores import rejects
 from gateway.stores.blocks import keep, next_blocks
 from gateway.stores.contents import ContentSearch
@@ -32,6 +42,7 @@ __all__ = ["SqliteStore", "care_for", "files_of", "open_reader", "open_store"]
 
 log = structlog.get_logger()
 
+_REJECTED = "SELECT count(*), coalesce(sum(size), 0) FROM quarantine"
 _WARM_RETRY = 1.0
 """Seconds after which the filters are filled on, when the file could not be read."""
 
@@ -107,6 +118,17 @@ class SqliteStore(Readings):
 
     async def add_counts(self, counts: Sequence[Count]) -> None:
         await self._database.run(lambda db: self._writer.add_counts(db, counts))
+
+    @property
+    def sync_seconds(self) -> Buckets:
+        """As `gateway.store.Measured`."""
+        return self._writer.sync_seconds
+
+    async def measures(self) -> Measures:
+        """As `gateway.store.Measured`."""
+        keys = self._writer.keys
+        [(count, size)] = await self._lookup.run(lambda db: db.execute(_REJECTED).fetchall())
+        return Measures(keys.in_memory, keys.filters.run_count, count, size)
 
     async def probe(self) -> None:
         await self._database.write(lambda db: db.execute("UPDATE probe SET count = count + 1"))

@@ -1,6 +1,7 @@
 """Transactions and statements that every table uses."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -8,9 +9,18 @@ from gateway.errors import StoreError
 
 T = TypeVar("T")
 
+SYNC_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)
+"""Bounds of a histogram of COMMITs."""
 
-def in_transaction(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
+
+def in_transaction(
+    connection: sqlite3.Connection,
+    work: Callable[[], T],
+    observe: Callable[[float], None] | None = None,
+) -> T:
     """Run *work* between BEGIN IMMEDIATE and COMMIT; roll back on any error.
+
+    *observe* is told how many seconds the COMMIT took, which writes the log and fsyncs it.
 
     Raises:
         StoreError: SQLite could not do what comes before the COMMIT; nothing was kept.
@@ -25,11 +35,14 @@ def in_transaction(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
             message = f"{type(error).__name__}: {error}"
             raise StoreError(message, nothing_kept=True) from error
         raise
+    started = time.perf_counter()
     try:
         connection.execute("COMMIT")
     except BaseException:
         roll_back(connection)
         raise
+    if observe is not None:
+        observe(time.perf_counter() - started)
     return result
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from gateway.buckets import Buckets
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
 from gateway.store import Count, Expired, RetentionPolicy
@@ -22,7 +23,7 @@ from gateway.stores.room import NoRoomError, Room
 from gateway.stores.rows import Rows, Streams, rows_of, split_duplicates
 from gateway.stores.senders import Senders
 from gateway.stores.shares import Bound
-from gateway.stores.statements import in_transaction
+from gateway.stores.statements import SYNC_SECONDS, in_transaction
 from gateway.stores.tallies import Tallies
 
 log = structlog.get_logger()
@@ -43,6 +44,7 @@ class Writer:
         keys: those of what is stored; replaced as a whole.
         last: the sequence of the last event.
         evicted: how many quarantined records of each tenant went.
+        sync_seconds: how long each commit of events took to reach the disk.
         erasing: whether `gateway prune` is at work; retention deletes nothing meanwhile.
     """
 
@@ -67,6 +69,7 @@ class Writer:
         self._expiry: Expiry | None = None
         self.keys = KeyIndex(db)
         self.evicted: Counter[tuple[str, str]] = Counter()
+        self.sync_seconds = Buckets(SYNC_SECONDS)
         self.erasing = False
         self._begin()
 
@@ -126,9 +129,9 @@ class Writer:
             work()
 
         try:
-            in_transaction(db, make_room)
+            in_transaction(db, make_room, self.sync_seconds.observe)
         except NoRoomError:
-            in_transaction(db, work)
+            in_transaction(db, work, self.sync_seconds.observe)
         # Durable: a failure told now would have them sent again. What fails is done again later.
         self._uncounted = uncounted
         with suppress(Exception):

@@ -16,6 +16,9 @@ log = structlog.get_logger()
 RESERVED = 64
 """Descriptors for files, readers of the store, operators and commands: about 30 are in use."""
 
+UNLIMITED = 1 << 30
+"""More connections than any system has."""
+
 _QUIET_SECONDS = 60.0
 """Seconds between two log lines: clients that are turned away come again at once."""
 
@@ -43,7 +46,7 @@ class Capacity:
         """Allow so many from now on, as at the start; nobody is disconnected."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         # -1 stands for no limit.
-        files = max(limit // 2, limit - RESERVED) if limit > 0 else 1 << 30
+        files = max(limit // 2, limit - RESERVED) if limit > 0 else UNLIMITED
         self.most = files if most is None else min(most, files)
         self._per_address = per_address
 

@@ -67,7 +67,7 @@ class IngestHandler:
         self._metrics = metrics
         self._on_invalid = on_invalid
         self._max_event = max_event
-        self._lines = RequestLines(intake)
+        self._lines = RequestLines(intake, metrics)
         self._bodies = BodyReader(body_timeout)
         self._budget = budget
         self._rates = rates

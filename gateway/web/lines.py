@@ -1,6 +1,7 @@
 """The log line of each request: who sent what, what became of it, and what was wrong."""
 
 import logging
+import time
 from typing import Any
 
 from aiohttp.web import BaseRequest
@@ -9,6 +10,7 @@ from gateway.adapter import Reply
 from gateway.errors import Reason, Refusal
 from gateway.intake.intake import Intake
 from gateway.ops.log import RequestLog
+from gateway.ops.metrics import Metrics
 from gateway.record import Receipt
 from gateway.web.context import RequestContext, line_of, shown
 from schemas import Problem
@@ -19,14 +21,18 @@ Line = dict[str, Any]  # Any: values of a log line
 class RequestLines:
     """Writes one line for each request."""
 
-    def __init__(self, intake: Intake) -> None:
-        """*intake* knows what the log must not show."""
+    def __init__(self, intake: Intake, metrics: Metrics) -> None:
+        """*intake* knows what the log must not show; *metrics* are told of each request too."""
         self._intake = intake
+        self._metrics = metrics
         self._log = RequestLog()
 
     def write(self, request: BaseRequest, context: RequestContext, reply: Reply) -> None:
         """Log that *request* was answered with *reply*."""
-        line = line_of(request, context, reply.status)
+        seconds = time.perf_counter() - context.started
+        adapter = context.adapter
+        self._metrics.answered(adapter.dialect if adapter else "", seconds, context.size)
+        line = line_of(request, context, reply.status, seconds)
         receipt, refusal = context.receipt, context.refusal
         if receipt is not None and (receipt.problems or receipt.first_duplicate is not None):
             self._add_details(line, context, receipt)

@@ -65,7 +65,7 @@ async def test_clients_beyond_the_limit_are_turned_away_and_readiness_tells(limi
         # Who is connected is served, and late clients are not left waiting.
         assert 201 == (await early.send(one_device_event())).status
         assert await asyncio.wait_for(ask(limited.url, one_call()), 10) is None
-        eventually(lambda: metric(limited.ops_url, "gateway_turned_away") >= LIMIT)
+        eventually(lambda: metric(limited.ops_url, "gateway_turned_away_total") >= LIMIT)
     eventually(lambda: readiness(limited) == (200, ""))
     assert 201 == (await ask(limited.url, one_call())).status
     early.close()

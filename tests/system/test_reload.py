@@ -221,7 +221,7 @@ async def test_retention_begins_with_a_reload(reloading):
     assert (1, 0) == reload(reloading, config(TOKEN, '[retention]\nmax_age = "1s"\n'))
 
     async with asyncio.timeout(30):
-        while not any(n for name, n in metrics(reloading).items() if "expired_by_age" in name):  # noqa: ASYNC110
+        while not any(n for name, n in metrics(reloading).items() if "expired_total" in name):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 

@@ -44,7 +44,7 @@ async def test_a_gateway_at_its_bound_is_killed_again_and_again_and_loses_only_t
         for _ in range(4):
             clients = [asyncio.create_task(story.client(process.url, [])) for _ in range(16)]
             await records.eventually(
-                lambda: metric(process.ops_url, "gateway_expired_by_size") > 0, 60
+                lambda: metric(process.ops_url, 'gateway_expired_total{cause="size"}') > 0, 60
             )
             await asyncio.sleep(0.5)
             largest = max(largest, (tmp_path / "events.db").stat().st_size)
@@ -88,7 +88,7 @@ async def test_a_gateway_deletes_what_is_too_old_and_keeps_what_a_rule_keeps_lon
         assert {"device", "moesif", "logspace"} == dialects
         process.start()
         eventually(lambda: {"device"} == {event["dialect"] for event in process.export()}, 60)
-        assert metric(process.ops_url, "gateway_expired_by_age") > 0
+        assert metric(process.ops_url, 'gateway_expired_total{cause="age"}') > 0
         assert 0 == process.stop()
     finally:
         process.kill_if_running()

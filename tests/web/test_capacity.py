@@ -30,7 +30,7 @@ async def test_a_connection_beyond_the_limit_is_closed_and_the_others_go_on(runn
                 assert await third.ended()
             assert await served(first)
             assert 2 == await gateway.metric("gateway_connections")
-            assert 1 == await gateway.metric("gateway_turned_away")
+            assert 1 == await gateway.metric("gateway_turned_away_total")
         await room(gateway, 0)
         async with connected(gateway) as again:
             assert await served(again)
@@ -45,7 +45,7 @@ async def test_an_address_with_too_many_connections_leaves_room_to_others(runnin
             async with connected(gateway, source="127.0.0.2") as other:
                 assert await served(other)
             assert await served(first)
-            assert 1 == await gateway.metric("gateway_turned_away")
+            assert 1 == await gateway.metric("gateway_turned_away_total")
         await room(gateway, 0)
         async with connected(gateway) as again:
             assert await served(again)
