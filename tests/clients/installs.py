@@ -63,6 +63,27 @@ def chromium() -> str:
     return _chromium() or unavailable("Chromium is not installed: apt-get install chromium")
 
 
+def unpacked(package: str, folder: Path) -> Path:
+    """The *folder* that has the files of Debian's newest *package*, which is not installed.
+
+    So none of its services starts, and nobody has to be root.
+    """
+
+    def unpack() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        if not _succeeds("apt-get", "download", "--quiet=2", package, cwd=folder):
+            if os.geteuid() == 0:
+                _run("apt-get", "update", "--quiet=2")
+            _run("apt-get", "download", "--quiet=2", package, cwd=folder)
+        [archive] = folder.glob("*.deb")
+        _run("dpkg-deb", "--extract", str(archive), str(folder))
+        archive.unlink()
+
+    _once(folder, package, unpack)
+    return folder
+
+
 def unavailable(reason: str) -> NoReturn:
     """Skip the test; where everything is to be proven, fail it."""
     if os.environ.get("CI") == "true":
@@ -91,6 +112,10 @@ def _alone() -> Iterator[None]:
     with (CLIENTS / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _succeeds(*command: str, cwd: Path) -> bool:
+    return not subprocess.run(command, cwd=cwd, capture_output=True, check=False).returncode
 
 
 def _run(*command: str, cwd: Path | None = None) -> None:
