@@ -124,7 +124,9 @@ class ParseResult(msgspec.Struct):
     `max_event` how many bytes each of them may have. Of a request that is read piece by
     piece, these are the elements of one piece, before which there were `offset` others, and
     `rejected_before` of them different and invalid. `kept` is what the adapter's `read` keeps
-    from one call to the next.
+    from one call to the next. `request` tells the request from every other one, where the identity
+    of its events depends on that; the quarantine keeps it, so that an event that is replayed
+    is the same one.
     """
 
     records: list[EventRecord]
@@ -136,6 +138,7 @@ class ParseResult(msgspec.Struct):
     max_event: int = MAX_EVENT
     offset: int = 0
     rejected_before: int = 0
+    request: str = ""
     kept: Any = None  # Any: whatever an adapter needs
 
     @property

@@ -160,13 +160,15 @@ class OtlpAdapter(Adapter[otlp.Options, Credential, Tenant]):
         now, client, tenant = inbound.received_at, inbound.client_address, inbound.tenant.name
         dialect, kind, sender = self.dialect, record_type.kind, inbound.sender
         new_id, key_of_id = new_ids(now), keys_of(dialect, tenant, kind)
-        digest = body_digest(inbound.body) if self._options.recognize_retries else ""
+        if self._options.recognize_retries and not result.request:
+            result.request = body_digest(inbound.body)
+        digest = result.request
 
         def record(document: Any, text: str) -> EventRecord:
             identity, time = record_type.identity(document), record_type.time(document)
             if identity is None and digest and time is not None:
                 # The same record at the same place of the same request.
-                identity = f"{digest}/{result.elements}"
+                identity = f"{digest}/{result.offset + result.elements}"
             return EventRecord(
                 new_id(),
                 dialect,

@@ -124,19 +124,20 @@ class Intake:
             outcomes = await self._make_durable(reading.records, queue)
             if not outcomes or self.counts.events(reading.records, outcomes):
                 return Receipt(outcomes)
-            first = await self._compare_duplicates(reading.records, outcomes)
+            first = await self._compare_duplicates(inbound, reading.records, outcomes)
             return Receipt(outcomes, first_duplicate=first)
         if rejected and on_invalid == "refuse":
             raise _invalid(rejected)
         redactor = self._redactor
         records = await in_turns(redactor.redact, reading.records)
         quarantined = await in_turns(
-            lambda one: quarantine.of_event(dialect, inbound, one, redactor), rejected
+            lambda one: quarantine.of_event(dialect, inbound, one, redactor, reading.request),
+            rejected,
         )
         outcomes = await self._make_durable([*records, *quarantined], queue)
         first = None
         if records and not self.counts.events(records, outcomes[: len(records)]):
-            first = await self._compare_duplicates(records, outcomes[: len(records)])
+            first = await self._compare_duplicates(inbound, records, outcomes[: len(records)])
         if reading.rejections:
             self.counts.rejected(dialect, inbound.tenant.name, reading.rejections)
         if rejected and not records and on_invalid != "accept":
@@ -145,14 +146,15 @@ class Intake:
         return Receipt(outcomes[: len(records)], reading.rejections, problems, first)
 
     async def _compare_duplicates(
-        self, records: Sequence[EventRecord], outcomes: Sequence[Outcome]
+        self, inbound: Inbound[Tenant], records: Sequence[EventRecord], outcomes: Sequence[Outcome]
     ) -> EventRecord | None:
         """Keep the content of reused ids, if that is wanted; return the first duplicate."""
         if Outcome.DUPLICATE not in outcomes:
             return None
         found = await self.conflicts.among(records, outcomes)
+        path = inbound.head.path
         await self._make_durable(
-            [quarantine.of_conflict(one.event, one.stored) for one in found], False
+            [quarantine.of_conflict(one.event, one.stored, path) for one in found], False
         )
         return records[outcomes.index(Outcome.DUPLICATE)]
 

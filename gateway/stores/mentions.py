@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import quote
 
 from gateway.record import EventRecord, Kind
 from gateway.store import Selection
@@ -26,9 +27,9 @@ def mentions(data: str, subject: str) -> bool:
     """Whether a quarantined text has *subject* in it, or all of its parts between slashes."""
     return all(
         any(
-            # In the text, as JSON, and as JSON in a text that is JSON.
+            # In the text, as JSON, as JSON in a text that is JSON, and in an address.
             re.search(rf"(?<!\w){re.escape(form)}(?!\w)", data)
-            for form in (part, _escaped(part), _escaped(_escaped(part)))
+            for form in (part, _escaped(part), _escaped(_escaped(part)), _quoted(part))
         )
         for part in subject.split("/")
     )
@@ -36,3 +37,7 @@ def mentions(data: str, subject: str) -> bool:
 
 def _escaped(text: str) -> str:
     return json.dumps(text)[1:-1]
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="", errors="replace")

@@ -43,6 +43,8 @@ def test_an_invalid_event_is_quarantined_with_its_problems_and_its_text():
     assert {
         "problems": [{"path": "request.time", "message": "Missing data for required field."}],
         "raw": '{"a": 1}',
+        "path": "/v1/events",
+        "position": 3,
     } == json.loads(record.data)
 
 
@@ -50,9 +52,11 @@ def test_a_quarantined_body_has_the_reason_not_json():
     record = of_body(b"a: 1")
 
     assert "not_json" == record.type
-    assert {"problems": [{"path": "", "message": "Not JSON."}], "raw": "a: 1"} == json.loads(
-        record.data
-    )
+    assert {
+        "problems": [{"path": "", "message": "Not JSON."}],
+        "raw": "a: 1",
+        "path": "/v1/events",
+    } == json.loads(record.data)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +84,24 @@ def test_equal_content_of_two_tenants_has_two_keys():
 
     assert of_event(b"1").key != quarantine.of_event("moesif", other, rejected, OPEN).key
     assert of_event(b"1").key != quarantine.of_event("device", inbound(), rejected, OPEN).key
+
+
+def test_equal_content_for_two_addresses_has_two_keys_and_each_spelling_of_one_the_same():
+    def key(path: str) -> bytes:
+        there = msgspec.structs.replace(
+            inbound(), head=msgspec.structs.replace(inbound().head, path=path)
+        )
+        return quarantine.of_event("device", there, Rejected(None, PROBLEMS, b"1"), OPEN).key
+
+    assert key("/devices/D1/events") != key("/devices/D2/events")
+    assert key("/devices/D%3a1/events") == key("/devices/D%3A1/events")
+
+
+def test_what_is_cut_is_told():
+    assert "cut" not in json.loads(of_body(b"x" * 1000).data)
+    assert json.loads(of_body(b"x" * 64 * 1024).data)["cut"]
+    assert "cut" not in json.loads(of_event(b"x" * 1024 * 1024).data)
+    assert json.loads(of_event(b"x" * 1024 * 1024 + b"x").data)["cut"]
 
 
 def test_the_first_hundred_problems_of_an_event_are_kept():
