@@ -1,7 +1,8 @@
 """The contract of a store; the contract tests check every store against it."""
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
+from uuid import UUID
 
 import msgspec
 
@@ -155,6 +156,23 @@ class Sighting(msgspec.Struct, frozen=True):
     last: int
 
 
+class Quarantined(msgspec.Struct, frozen=True):
+    """A quarantined record with its sequence, and how often it was sent."""
+
+    sequence: int
+    record: EventRecord
+    seen: Sighting
+
+    @property
+    def id(self) -> str:
+        """The record's id, as UUID text."""
+        return str(UUID(bytes=self.record.id))
+
+
+Departure = Literal["drop", "replay"]
+"""Why records leave the quarantine: an operator does not want them, or they are stored now."""
+
+
 class Pruned(msgspec.Struct, frozen=True):
     """What was erased. `left` names files that may still have it, each with the reason."""
 
@@ -240,6 +258,19 @@ class Reader(Protocol):
         Raises StoreError.
         """
 
+    async def quarantined(
+        self,
+        *,
+        dialect: str | None = None,
+        tenant: str | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> Sequence[Quarantined]:
+        """The newest quarantined records, newest first; with *before*, of lower sequences.
+
+        Raises StoreError.
+        """
+
     async def close(self) -> None:
         """Release all resources. Safe to call twice."""
 
@@ -314,6 +345,16 @@ class Store(Appender, Documents, Reader, Protocol):
 
         Raises StoreError: it is not complete, and has to be done again; or no such tenant,
         dialect or kind is stored, or nothing so old, and it says what there is.
+        """
+
+    async def release(self, sequences: Collection[int], why: Departure, now: int) -> int:
+        """Delete those quarantined records; return how many there were, once that is durable.
+
+        Their keys are free again, and their sequences are not given again. It leaves a
+        record: why, when (*now* microseconds since 1970 UTC) and how many. What was
+        deleted is still known to `reconcile`.
+
+        Raises StoreError.
         """
 
 

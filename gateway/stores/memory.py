@@ -19,9 +19,11 @@ from gateway.store import (
     Content,
     Count,
     CountSelection,
+    Departure,
     Expired,
     Passed,
     Pruned,
+    Quarantined,
     Reader,
     RetentionPolicy,
     Selection,
@@ -67,9 +69,9 @@ class MemoryStore:
 
     def _append(self, record: EventRecord) -> Outcome:
         sequence, self._next = self._next, self._next + 1
+        if record.id in self._own:
+            return Outcome.STORED
         if record.identity in self._keys:
-            if record.id in self._own:
-                return Outcome.STORED
             self._see_again(record)
             return Outcome.DUPLICATE
         if record.key is not None:
@@ -106,6 +108,32 @@ class MemoryStore:
 
     async def sightings(self, sequences: Collection[int]) -> Mapping[int, Sighting]:
         return {one: self._seen[one] for one in self._rejected if one in sequences}
+
+    async def quarantined(
+        self,
+        *,
+        dialect: str | None = None,
+        tenant: str | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> Sequence[Quarantined]:
+        found = (
+            Quarantined(sequence, self._events[sequence], self._seen[sequence])
+            for sequence in sorted(self._rejected, reverse=True)
+            if before is None or sequence < before
+        )
+        wanted = (
+            one
+            for one in found
+            if dialect in (None, one.record.dialect) and tenant in (None, one.record.tenant)
+        )
+        return list(itertools.islice(wanted, limit))
+
+    async def release(self, sequences: Collection[int], why: Departure, now: int) -> int:
+        gone = [sequence for sequence in self._rejected if sequence in sequences]
+        for sequence in gone:
+            self._delete(sequence)
+        return len(gone)
 
     async def add_counts(self, counts: Sequence[Count]) -> None:
         for one in counts:

@@ -18,6 +18,7 @@ from gateway.store import (
     Count,
     CountSelection,
     Passed,
+    Quarantined,
     Selection,
     Sighting,
     Skipped,
@@ -41,6 +42,15 @@ _SIGHTINGS = """
 SELECT seq, repeats + 1, received_at, max(received_at, coalesce(last_seen, received_at))
 FROM quarantine JOIN event USING (seq) WHERE seq IN (SELECT value FROM json_each(?))
 """
+_QUARANTINED = """
+SELECT seq, repeats + 1, received_at, max(received_at, coalesce(last_seen, received_at)),
+    event.id, dialect, tenant, kind, type, subject, time, received_at, client_address,
+    event.key, data, credential || ' ' || user_agent
+FROM quarantine CROSS JOIN event USING (seq) JOIN stream ON stream.id = event.stream
+LEFT JOIN sender ON sender.id = event.sender
+WHERE seq < :before AND coalesce(dialect = :dialect, 1) AND coalesce(tenant = :tenant, 1)
+ORDER BY seq DESC LIMIT :limit
+"""
 _STREAMS = "SELECT dialect, tenant, kind FROM stream ORDER BY 1, 2, 3"
 _DOCUMENT = "SELECT body, modified FROM document WHERE dialect=? AND tenant=? AND name=?"
 _NAMES = "SELECT tenant, name FROM document WHERE dialect=? AND substr(name, 1, ?)=?"
@@ -48,6 +58,8 @@ _LAST_KNOWN = """
 SELECT max((SELECT seq FROM trimmed), (SELECT coalesce(max(last_seq), 0) FROM sealed_run))
 """
 _PAGE = 500
+_NEVER = (1 << 63) - 1
+"""A sequence that no event has."""
 _SMALLEST_ROW = 50
 """Bytes of the smallest event."""
 
@@ -143,6 +155,20 @@ class SqliteReader:
         rows = await self._rows(_SIGHTINGS, (json.dumps(list(sequences)),))
         return {seq: Sighting(*seen) for seq, *seen in rows}
 
+    async def quarantined(
+        self,
+        *,
+        dialect: str | None = None,
+        tenant: str | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> Sequence[Quarantined]:
+        """As `gateway.store.Reader.quarantined`."""
+        end = _NEVER if before is None else before
+        values = {"dialect": dialect, "tenant": tenant, "before": end, "limit": limit}
+        rows = await self._rows(_QUARANTINED, values)
+        return [Quarantined(row[0], EventRecord(*row[4:]), Sighting(*row[1:4])) for row in rows]
+
     async def streams(self) -> Sequence[tuple[str, str, str]]:
         """As `gateway.store.Reader.streams`."""
         return [(row[0], row[1], row[2]) for row in await self._rows(_STREAMS)]
@@ -235,6 +261,20 @@ class Readings:
         """As `gateway.store.Reader.counts`."""
         async with self._beside() as reader:
             return await reader.counts(wanted)
+
+    async def quarantined(
+        self,
+        *,
+        dialect: str | None = None,
+        tenant: str | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> Sequence[Quarantined]:
+        """As `gateway.store.Reader.quarantined`."""
+        # They are few at a time, and asked for again and again.
+        return await self.document_reader.quarantined(
+            dialect=dialect, tenant=tenant, before=before, limit=limit
+        )
 
     async def streams(self) -> Sequence[tuple[str, str, str]]:
         """As `gateway.store.Reader.streams`."""

@@ -1,14 +1,34 @@
 """The quarantined records of an SQLite store: the newest of each tenant stay, with their keys."""
 
+import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from gateway.record import EventRecord, Kind, Outcome
+from gateway.store import Departure
 from gateway.stores.shares import Bound, Rejected, excess_of
 from gateway.stores.statements import placeholders
 
 _NOTE = "INSERT INTO quarantine (seq, key, stream, size) VALUES (?, ?, ?, ?)"
 _PAGE = 500
+_DEPARTED = """
+SELECT id, event.key FROM quarantine JOIN event USING (seq)
+WHERE seq IN (SELECT value FROM json_each(?)) AND seq > ?
+"""
+_EACH = "(SELECT value FROM json_each(?))"
+_LAST_OF = f"SELECT max(seq) FROM quarantine WHERE seq IN {_EACH}"
+_RELEASE = (
+    # Only what is quarantined: a sequence may be that of an event.
+    f"DELETE FROM event WHERE seq IN {_EACH} AND seq IN (SELECT seq FROM quarantine)",
+    f"DELETE FROM quarantine WHERE seq IN {_EACH}",
+)
+_RECORD = """
+INSERT INTO prune (cause, day, began, ended, events, last_seq, kind)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (cause, day) DO UPDATE SET ended = excluded.ended, events = events + excluded.events,
+    last_seq = max(last_seq, excluded.last_seq)
+"""
+_DAY = 86_400_000_000
 
 Owner = tuple[str, str]
 """A dialect and a tenant."""
@@ -102,3 +122,22 @@ def held(db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
         sql = f"SELECT key FROM quarantine WHERE key IN ({placeholders(page)})"
         found.update(key for (key,) in db.execute(sql, page))
     return found
+
+
+def departing(
+    db: sqlite3.Connection, sequences: Collection[int], after: int
+) -> list[tuple[bytes, bytes | None]]:
+    """The ids and keys of those quarantined records that have a sequence above *after*."""
+    return db.execute(_DEPARTED, (json.dumps(list(sequences)), after)).fetchall()
+
+
+def release(db: sqlite3.Connection, sequences: Collection[int], why: Departure, now: int) -> int:
+    """Delete quarantined records, and note it for the day; in a transaction of the caller."""
+    listed = json.dumps(list(sequences))
+    [(last,)] = db.execute(_LAST_OF, (listed,))
+    events, _ = (db.execute(sql, (listed,)).rowcount for sql in _RELEASE)
+    if events:
+        db.execute("UPDATE trimmed SET seq = max(seq, ?)", (last,))
+        row = why, now // _DAY, now, now, events, last, Kind.REJECTED
+        db.execute(_RECORD, row)
+    return events

@@ -16,6 +16,7 @@ from gateway.record import EventRecord, Outcome
 from gateway.store import (
     Content,
     Count,
+    Departure,
     Expired,
     Measures,
     Pruned,
@@ -173,6 +174,9 @@ class SqliteStore(Readings):
             writer.erasing = False
             self._rewritten += 1
         return Pruned(*done, left_over(path, wanted))
+
+    async def release(self, sequences: Collection[int], why: Departure, now: int) -> int:
+        return await self._database.run(lambda db: self._writer.release(db, sequences, why, now))
 
     async def rotate(self, progress: Progress) -> Rotated:
         """As `gateway.store.Rotates.rotate`."""

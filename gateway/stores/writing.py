@@ -5,7 +5,7 @@ Everything here runs on the thread of the database's connection.
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import structlog
 from gateway.buckets import Buckets
 from gateway.errors import StoreError
 from gateway.record import EventRecord, Kind, Outcome
-from gateway.store import Count, Expired, RetentionPolicy
+from gateway.store import Count, Departure, Expired, RetentionPolicy
 from gateway.stores import rejects
 from gateway.stores.claim import Claim
 from gateway.stores.expiry import Expiry
@@ -213,6 +213,18 @@ class Writer:
         finally:
             self._departed += expiry.removed
             expiry.removed = []
+
+    def release(
+        self, db: sqlite3.Connection, sequences: Collection[int], why: Departure, now: int
+    ) -> int:
+        """As `gateway.store.Store.release`."""
+        self.check_alone()
+        self._catch_up()
+        if self.erasing:
+            # Pages that become free here are not overwritten.
+            raise StoreError("A gateway prune is at work; try again after it.", nothing_kept=True)
+        self._departed += rejects.departing(db, sequences, self._attempted_from)
+        return in_transaction(db, lambda: rejects.release(db, sequences, why, now))
 
     def marks(self) -> tuple[int, int]:
         """The sequences up to which keys are in runs, and after which the last append began."""

@@ -469,3 +469,57 @@ async def test_a_reader_beside_the_store_has_counts_and_sightings(store, url):
         assert [count_of(0, 1)] == list(await reader.counts(CountSelection()))
         [sighting] = (await reader.sightings(await sequences(store))).values()
         assert 2 == sighting.times
+
+
+async def test_quarantined_records_are_listed_newest_first_with_their_sightings(store):
+    first, other, second = (
+        make_rejected("a", data='{"n":1}'),
+        make_rejected("b", tenant="other"),
+        make_rejected("c"),
+    )
+    await store.append([first, make_record("e"), other])
+    await store.append([second, make_rejected("a", received_at=NOW + 5)])
+    await store.add_counts([])
+
+    found = await store.quarantined(limit=10)
+
+    assert [second, other, first] == [one.record for one in found]
+    assert Sighting(2, NOW, NOW + 5) == found[2].seen
+    before = found[0].sequence
+    assert [other] == [one.record for one in await store.quarantined(before=before, limit=1)]
+    assert [other] == [one.record for one in await store.quarantined(tenant="other", limit=10)]
+    assert [] == await store.quarantined(dialect="device", limit=10)
+
+
+async def test_released_records_are_gone_and_may_be_quarantined_anew(store):
+    await store.append([make_rejected("a"), make_record("e"), make_rejected("b")])
+    [newer, older] = [one.sequence for one in await store.quarantined(limit=10)]
+
+    # Twice the same, one that never was, and an event.
+    assert 1 == await store.release([older, older, older + 1, 1000], "drop", NOW)
+
+    assert [newer] == [one.sequence for one in await store.quarantined(limit=10)]
+    assert 2 == len(await stored(store))
+    assert 0 == await store.release([older], "replay", NOW)
+    assert [STORED, DUPLICATE] == list(await store.append([make_rejected("a"), make_rejected("b")]))
+
+
+async def test_the_sequence_of_the_last_record_is_not_given_again_after_its_release(store):
+    await store.append([make_rejected("a")])
+    [last] = await sequences(store)
+    await store.release([last], "drop", NOW)
+
+    await store.append([make_record("b")])
+
+    assert [last] < await sequences(store)
+
+
+async def test_what_was_released_is_still_known_as_kept_by_the_last_append(store):
+    record = make_rejected("a")
+    await store.append([record])
+    await store.release(await sequences(store), "drop", NOW)
+
+    await store.reconcile([record.id])
+
+    assert [STORED] == list(await store.append([record]))
+    assert [] == await stored(store)
