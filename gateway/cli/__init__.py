@@ -17,6 +17,7 @@ from gateway.cli.export import export
 from gateway.cli.prune import prune
 from gateway.cli.rebuild_keys import rebuild_keys
 from gateway.cli.recover import recover
+from gateway.cli.rejected import rejected
 from gateway.cli.restore import restore
 from gateway.cli.rotate import rotate
 from gateway.cli.serve import serve
@@ -40,6 +41,7 @@ _COMMANDS = (
     stats,
     events,
     tail,
+    rejected,
     export,
     backup,
     restore,
