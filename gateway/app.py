@@ -32,6 +32,7 @@ from gateway.ops.control import ControlServer
 from gateway.ops.listener import REQUEST_LOG, ops_app
 from gateway.ops.metrics import Metrics
 from gateway.ops.notify import feed_watchdog
+from gateway.replay import Replay
 from gateway.retention import Retention, policy_of
 from gateway.stores import open_store
 from gateway.stores.documents import FolderDocuments
@@ -237,10 +238,22 @@ class Gateway:
         path = control_path(self._settings)
         if path is not None:
             settled = self._settings.store.deadline + SPOOL_DEADLINE
-            commands = commands_of(self._store, self._spool, self.probe, settled)
+            commands = commands_of(self._store, self._spool, self.probe, self.replaying, settled)
             control = ControlServer(path, commands)
             self._stack.push_async_callback(control.close)
             await control.start()
+
+    def replaying(self) -> Replay:
+        """What replays events of the quarantine as requests are answered now."""
+        configured = self.configured
+        return Replay(
+            configured.adapters,
+            self._intake.masking_with(configured.redactor),
+            self._store,
+            self._store,
+            self.metrics,
+            configured.settings.ingest.max_event,
+        )
 
     async def _listen(self) -> None:
         server = self._settings.server

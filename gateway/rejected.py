@@ -30,9 +30,9 @@ _CONTENT = msgspec.json.Decoder(Content)
 class Wanted(msgspec.Struct, frozen=True):
     """Which quarantined records are meant; what is None or empty means any.
 
-    `ids` are sequences or UUIDs. `reason` is ``invalid`` or ``not_json``. `field` is the path
-    of a problem, or what such a path begins with; its indexes may be left out, as in
-    ``items[].price``. A record was sent once or more: it fits if the last time was at
+    `ids` are sequences or UUIDs. `reason` is ``invalid``, ``not_json`` or ``conflict``.
+    `field` is the path of a problem, or what such a path begins with; its indexes may be
+    left out, as in ``items[].price``. A record was sent once or more: it fits if the last time was at
     `since` or later and the first one before `until`, in microseconds since 1970 UTC.
     """
 

@@ -18,6 +18,7 @@ from gateway.cli.prune import prune
 from gateway.cli.rebuild_keys import rebuild_keys
 from gateway.cli.recover import recover
 from gateway.cli.rejected import rejected
+from gateway.cli.replaying import drop, replay
 from gateway.cli.restore import restore
 from gateway.cli.rotate import rotate
 from gateway.cli.serve import serve
@@ -52,6 +53,9 @@ _COMMANDS = (
     rebuild_keys,
     doctor,
 )
+
+for _command in (replay, drop):
+    rejected.add_command(_command)
 
 for _command in _COMMANDS:
     main.add_command(_command)

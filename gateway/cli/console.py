@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import msgspec
+import structlog
 
 from gateway.care import Care, Progress, StoreCare
 from gateway.checks import control_path, load, spool_path
@@ -120,7 +121,19 @@ def command_writer(
                 raise NotRunning
             return ask(path, command, arguments, progress)
         except NotRunning:
-            return msgspec.to_builtins(asyncio.run(_alone(settings, alone, progress)))
+            with logs_on_stderr():
+                return msgspec.to_builtins(asyncio.run(_alone(settings, alone, progress)))
+
+
+@contextmanager
+def logs_on_stderr() -> Iterator[None]:
+    """Keep what the parts of a gateway log out of the results."""
+    before = structlog.get_config()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 async def _alone(

@@ -15,6 +15,7 @@ from gateway.cli.console import UNAVAILABLE, config_option, fail, read_settings,
 from gateway.cli.moments import Timestamp
 from gateway.cli.tables import print_marked, print_rows, shown_time
 from gateway.errors import Reason, StoreError
+from gateway.intake.quarantine import CONFLICT
 from gateway.rejected import (
     Cause,
     Rejection,
@@ -31,7 +32,7 @@ from schemas.times import rfc3339
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
-_REASONS = (Reason.INVALID.value, Reason.NOT_JSON.value)
+_REASONS = (Reason.INVALID.value, Reason.NOT_JSON.value, CONFLICT)
 
 
 def filters(command: FunctionT) -> FunctionT:
@@ -53,7 +54,7 @@ store_option = click.option(
 )
 
 
-def wanted_of(given: Mapping[str, Any]) -> Wanted:
+def wanted_of(given: Mapping[str, Any]) -> Wanted:  # Any: the values of options
     """What the options say, by name."""
     return Wanted(**{**given, "ids": frozenset(given["ids"])})
 
@@ -81,7 +82,13 @@ def rejected() -> None:
     metavar="N",
     help="At most N.",
 )
-def list_(path: Path, url: str | None, by: str | None, limit: int, **given: Any) -> None:
+def list_(
+    path: Path,
+    url: str | None,
+    by: str | None,
+    limit: int,
+    **given: Any,  # Any: the options of `filters`
+) -> None:
     """List what is quarantined, newest first: a table on a terminal, JSON lines in a pipe.
 
     \b
@@ -141,9 +148,8 @@ def _write(found: Sequence[Rejection | Cause]) -> None:
         for one in found:
             click.echo(msgspec.json.encode(as_json(one)))
     elif found and isinstance(found[0], Cause):
-        heads = ("Records", "Times", "First seen (UTC)", "Last seen", *_WHY, "Clients", "Example")
         print_rows(
-            heads,
+            ("Records", "Times", "First seen (UTC)", "Last seen", *_WHY, "Clients", "Example"),
             [_cause_cells(one) for one in found if isinstance(one, Cause)],
             (0, 1, 8),
             (2, 3, 4),
@@ -184,7 +190,7 @@ def _cause_cells(one: Cause) -> Sequence[str]:
     )
 
 
-def as_json(one: Rejection | Cause, *, whole: bool = False) -> dict[str, Any]:
+def as_json(one: Rejection | Cause, *, whole: bool = False) -> dict[str, Any]:  # Any: JSON
     """What JSON lines tell of it; *whole* adds the text, with the places of the problems."""
     told: dict[str, Any] = msgspec.to_builtins(one)
     for name in ("first_seen", "last_seen"):

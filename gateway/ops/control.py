@@ -29,6 +29,9 @@ Command = Callable[[Mapping[str, Any], Progress], Awaitable[object]]  # argument
 _LONGEST_NAME = 100
 """Bytes of a path that any system takes as the address of a Unix socket."""
 
+_LONGEST_REQUEST = 64 << 20
+"""Bytes: a request may hold the text of an event, or the ids of all that is in quarantine."""
+
 
 class Request(msgspec.Struct):
     """A command by name, with its arguments."""
@@ -79,7 +82,9 @@ class ControlServer:
             raise OSError(error.errno, f"{self._path}: {error.strerror}") from error
         # Nobody can connect before it listens.
         self._path.chmod(0o600)
-        self._server = await asyncio.start_unix_server(self._accept, sock=listener)
+        self._server = await asyncio.start_unix_server(
+            self._accept, sock=listener, limit=_LONGEST_REQUEST
+        )
 
     async def close(self) -> None:
         """Stop listening, cancel the command that runs, and remove the socket."""
