@@ -32,8 +32,9 @@ class Wanted(msgspec.Struct, frozen=True):
 
     `ids` are sequences or UUIDs. `reason` is ``invalid``, ``not_json`` or ``conflict``.
     `field` is the path of a problem, or what such a path begins with; its indexes may be
-    left out, as in ``items[].price``. A record was sent once or more: it fits if the last time was at
-    `since` or later and the first one before `until`, in microseconds since 1970 UTC.
+    left out, as in ``items[].price``. A record was sent once or more: it fits if the last
+    time was at `since` or later and the first one before `until`, in microseconds since 1970
+    UTC.
     """
 
     ids: frozenset[str] = frozenset()
