@@ -32,7 +32,7 @@ _EVENTS_OF = {
 
 
 class EventCounts(Collector):
-    """Counts of events by dialect and tenant."""
+    """Counts of events and of refused requests, by dialect and tenant."""
 
     def __init__(self) -> None:
         self.events: dict[tuple[str, str], dict[Outcome, int]] = {}
@@ -41,6 +41,7 @@ class EventCounts(Collector):
         self.conflicts: Counter[tuple[str, str]] = Counter()
         self.not_compared: Counter[tuple[str, str]] = Counter()
         self.drained: Counter[tuple[str, str, str]] = Counter()
+        self.refused: Counter[tuple[str, str, str]] = Counter()
         self.last: dict[tuple[str, str], float] = {}
         self.configured: Collection[tuple[str, str]] = ()
 
@@ -66,6 +67,8 @@ class EventCounts(Collector):
         yield counter("gateway_duplicates_not_compared", unknown, WHO, self.not_compared)
         drained = "Events moved from the spool to the store, by outcome."
         yield counter("gateway_spool_drained", drained, (*WHO, "outcome"), self.drained)
+        refused = "Requests refused."
+        yield counter("gateway_refused", refused, (*WHO, "reason"), self.refused)
         last = "When an event was last accepted."
         # Of a tenant that a reload took away no alert is to say that it is silent.
         times = {who: seconds for who, seconds in list(self.last.items()) if who in self.configured}

@@ -59,9 +59,6 @@ class Metrics:
         )
         self._counts = EventCounts()
         new.register(self._counts)
-        self._refused = Counter(
-            "gateway_refused", "Requests refused.", (*WHO, "reason"), registry=new
-        )
         self._answered: dict[str, tuple[Buckets, Buckets]] = {}
         self._answer_seconds: dict[str, Buckets] = {}
         self._body_bytes: dict[str, Buckets] = {}
@@ -123,9 +120,9 @@ class Metrics:
             self._counts.expect(who)
             self._expect_dialect(who[0])
             for reason in _OF_TENANTS:
-                self._refused.labels(*who, reason.value)
+                self._counts.refused[*who, reason.value] += 0
             for reason in _OF_NOBODY:
-                self._refused.labels(who[0], "", reason.value)
+                self._counts.refused[who[0], "", reason.value] += 0
         self._configured_at.set_to_current_time()
         self._config_hash.set(fingerprint)
 
@@ -211,11 +208,11 @@ class Metrics:
 
     def refused(self, dialect: str, tenant: str, reason: Reason) -> None:
         """Count a refused request; *tenant* is empty if it is unknown."""
-        self._refused.labels(dialect, tenant, reason.value).inc()
+        self._counts.refused[dialect, tenant, reason.value] += 1
 
     def malformed(self) -> None:
         """The HTTP parser refused a request, before anyone could know whose it is."""
-        self._refused.labels("", "", "malformed").inc()
+        self._counts.refused["", "", "malformed"] += 1
 
     def drained(self, records: Sequence[EventRecord], outcomes: Sequence[Outcome]) -> None:
         """Count events that moved from the spool to the store."""

@@ -94,10 +94,11 @@ class Budget:
         backlog.work += work
         return Share(self, account, size, work)
 
-    def refuses(self, who: Who) -> bool:
-        """Whether the tenant *who* is refused because too much work waits."""
+    def refuses(self, who: Who, more: int) -> bool:
+        """Whether the tenant *who* is refused because too much work waits, with *more* of it."""
         backlog = self.backlog
-        return backlog.work > backlog.line and backlog.refuses(self._accounts[who].work)
+        above = backlog.work + more > backlog.line
+        return above and backlog.refuses(self._accounts[who].work + more)
 
     def refusal(self, wanted: int) -> Refusal:
         """What to say to a request that needs *wanted* bytes, which are not free."""

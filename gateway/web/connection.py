@@ -147,7 +147,7 @@ class Connection(web.RequestHandler):
             self.skipping = self.boundaries.within_body
             if not data:
                 return
-        if self.server.refused and self.refuse_again(data):
+        if self.server.refused.known and self.refuse_again(data):
             return
         for piece in self.boundaries.feed(data):
             super().data_received(piece)
@@ -159,14 +159,14 @@ class Connection(web.RequestHandler):
 
         The parser does not see such a request.
         """
-        end = data.find(b"\r\n\r\n") + 4
-        refused = self.server.refused.get(data[:end])
-        if refused is None:
+        heads = self.server.refused
+        found = heads.find(data)
+        if found is None:
             return False
+        refused, rest = found
         # One that has begun may not have reached the handler yet, and is to be answered first.
         busy = self.writing_paused or self.has_request_in_flight or self.server.closing
-        rest = refused.length - (len(data) - end)
-        if busy or rest < 0 or self.line is None or not refused.again.holds():
+        if busy or rest < 0 or self.line is None or heads.lets_in(refused, len(data) + rest):
             return False
         if not self.boundaries.begin(rest):
             return False

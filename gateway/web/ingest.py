@@ -25,6 +25,7 @@ from gateway.ops.metrics import Metrics
 from gateway.record import clock, sender_of
 from gateway.store import Documents
 from gateway.web.again import Again
+from gateway.web.backlog import PER_REQUEST
 from gateway.web.body import BodyReader, Pieces, announced, arrived
 from gateway.web.budget import Budget
 from gateway.web.codings import inflater
@@ -248,10 +249,10 @@ class IngestHandler:
         who = (dialect, name)
         limited = rates is not None and reason is Reason.LIMITED
 
-        def holds() -> bool:
+        def holds(requests: int, size: int) -> bool:
             if limited:
-                return rates is not None and rates.wait(who, device) > 0
-            return self._budget.refuses(who)
+                return rates is not None and rates.wait(who, device, requests) > 0
+            return self._budget.refuses(who, size + requests * PER_REQUEST)
 
         def count() -> None:
             if not limited:

@@ -58,13 +58,16 @@ class Rates:
             raise Refusal(Reason.LIMITED, retry_after=math.ceil(wait))
         self.take(who, device, "requests", 1)
 
-    def wait(self, who: Who, device: str) -> float:
-        """Seconds that a request has to wait before it is let in; 0 or less if it need not."""
+    def wait(self, who: Who, device: str, behind: int = 0) -> float:
+        """Seconds that a request has to wait before it is let in; 0 or less if it need not.
+
+        It comes *behind* so many others that are not taken yet.
+        """
         now = self._clock()
         waits = [
             self._paid_at.get((who, device * level, measure), now)
             - now
-            - (rate.burst - 1) / rate.rate
+            - (rate.burst - 1 - (behind if measure == "requests" else 0)) / rate.rate
             for level, measure, rate in self._limits
             if device or not level
         ]

@@ -8,11 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
-import msgspec
 from aiohttp import web
 
 from gateway.adapter import Reply
-from gateway.web.again import Again
+from gateway.web.again import Again, RefusedHeads
 from gateway.web.answer import Answer, NoAnswer
 from gateway.web.capacity import Capacity
 from gateway.web.connection import Connection, Request
@@ -23,18 +22,6 @@ Handler = Callable[[web.BaseRequest], Awaitable[tuple[Reply, Mapping[str, str], 
 
 Raises ConnectionError for a lost client.
 """
-
-
-class _Refused(msgspec.Struct, frozen=True):
-    """How requests with a certain head are refused, and the length of their bodies."""
-
-    length: int
-    answer: bytes
-    again: Again
-
-
-_MAX_REFUSED = 10_000
-"""Heads whose refusals are remembered."""
 
 
 class PublicServer(web.Server):
@@ -67,7 +54,7 @@ class PublicServer(web.Server):
         self.connections_made = 0
         self.capacity = capacity
         self.closing = False
-        self.refused: dict[bytes, _Refused] = {}
+        self.refused = RefusedHeads()
 
     def __call__(self) -> asyncio.Protocol:  # type: ignore[override]
         """Make the protocol of a new connection."""
@@ -100,17 +87,15 @@ class PublicServer(web.Server):
     def respond_by(self, handler: Handler) -> None:
         """Answer requests that begin from now on by *handler*, whatever was refused before."""
         self.respond = handler
-        self.refused.clear()
+        self.refused.known.clear()
 
     def remember(self, request: Request, again: Again, answer: Answer) -> None:
         """Remember how a request was refused, for those that have the same head."""
         boundaries, length = request.connection.boundaries, request.headers.get("Content-Length")
-        if length is None or request.connection.requests_started != boundaries.begun:
-            return
-        head = boundaries.head(length)
-        if head and len(self.refused) < _MAX_REFUSED:
-            self.refused[head] = _Refused(int(length), answer.raw, again)
-            self.loop.call_later(again.seconds, self.refused.pop, head, None)
+        if length is not None and request.connection.requests_started == boundaries.begun:
+            head = boundaries.head(length)
+            if head:
+                self.refused.remember(head, answer.raw, again)
 
     @property
     def has_request_in_flight(self) -> bool:

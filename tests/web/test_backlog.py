@@ -3,9 +3,11 @@
 import asyncio
 import json
 import math
+from contextlib import AsyncExitStack
 
 import pytest
 
+from gateway.web.again import Again, RefusedHeads
 from gateway.web.backlog import PER_REQUEST, STANDING, Backlog
 from gateway.web.budget import Budget
 from gateway.web.turns import Turns
@@ -195,6 +197,89 @@ async def test_pipelined_requests_are_answered_in_order(overloaded):
         statuses += [(await line.hear()).status for _ in range(2)]
 
     assert [503, 503, 503, 202, 202] == statuses
+
+
+def server_of(gateway):
+    return gateway.gateway._server
+
+
+async def test_a_refusal_does_not_overtake_the_answer_to_a_request_before_it(overloaded):
+    async with connected(overloaded) as line:
+        await line.say(upload(BATCH))
+        assert 503 == (await line.hear()).status
+        [connection] = server_of(overloaded).connections
+        # Both arrive before the handler of the first one has begun.
+        connection.data_received(start("Content-Length: 0").replace(b"/events", b"/nowhere"))
+        connection.data_received(upload(BATCH))
+
+        assert [404, 503] == [(await line.hear()).status for _ in range(2)]
+
+
+async def test_no_more_are_let_in_at_once_than_there_is_room_for(overloaded):
+    """The event loop reads from many clients before the first of their requests is counted."""
+    async with AsyncExitStack() as stack:
+        lines = [await stack.enter_async_context(connected(overloaded)) for _ in range(10)]
+        ids = set()
+        for line in lines:
+            await line.say(upload(BATCH))
+            ids.add((await line.hear()).headers["x-request-id"])
+        overloaded.gateway._budget.backlog.line = 2.5 * (len(upload(BATCH)) + PER_REQUEST)
+        for connection in server_of(overloaded).connections:
+            connection.data_received(upload(BATCH))
+        answers = [await line.hear() for line in lines]
+        for connection in server_of(overloaded).connections:
+            connection.data_received(upload(BATCH))
+        later = [await line.hear() for line in lines]
+
+    for heard in (answers, later):
+        assert [202] * 3 + [503] * 7 == sorted(one.status for one in heard)
+        assert ids == {one.headers["x-request-id"] for one in heard if one.status == 503}
+
+
+async def test_heads_that_differ_in_the_length_of_the_body_are_refused_alike(overloaded):
+    ids = set()
+    async with connected(overloaded) as line:
+        for size in (0, 1, 1000):
+            await line.say(upload(BATCH + b" " * size))
+            ids.add((await line.hear()).headers["x-request-id"])
+        overloaded.calm()
+        await line.say(upload(BATCH))
+        assert 202 == (await line.hear()).status
+
+    assert 1 == len(ids)
+
+
+async def test_one_request_now_and_then_is_refused_at_length_for_the_sake_of_its_answer():
+    heads, head = RefusedHeads(), upload(b"")
+    always = Again(lambda *_: True, lambda: None, 0.05)
+    heads.remember(head, b"first", always)
+    [refused, rest] = heads.find(head)
+    assert (b"first", 0) == (refused.answer, rest)
+    assert not heads.lets_in(refused, 0)
+
+    await asyncio.sleep(0.06)
+    assert [True, False, False] == [heads.lets_in(refused, 0) for _ in range(3)]
+    heads.remember(head, b"second", always)
+    assert b"second" == heads.find(head)[0].answer
+    await asyncio.sleep(0.2)
+    assert heads.find(head) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        start("Transfer-Encoding: chunked") + b"2\r\n[]\r\n0\r\n\r\n",
+        upload(b"")[:-2],
+        upload(b"", "X-Any: 1"),
+        upload(b"").replace(b"Content-Length: 0", b"Content-Length: 0x"),
+        start() + b"\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+async def test_what_is_not_the_whole_of_a_head_that_was_refused_goes_to_the_parser(data):
+    heads = RefusedHeads()
+    heads.remember(upload(b""), b"", Again(lambda *_: True, lambda: None, 1))
+
+    assert heads.find(data) is None
 
 
 async def test_tenants_take_turns():
