@@ -251,8 +251,10 @@ class Span(Lenient):
     flags = _number(_UINT32, "flags")
 
 
-_NOT_READ: dict[str, Any] = {"null": "Too large, or more values than are read."}
-"""What is said of a protobuf record that was not converted: null stands in its place."""
+_NOT_READ: dict[str, Any] = {
+    "null": "It is null, or in protobuf it is too large or has too many values."
+}
+"""A protobuf record that is not converted has null in its place."""
 
 
 class LogDocument(Lenient):

@@ -8,7 +8,7 @@ pair, is walked through, with pauses.
 
 import json
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,7 +18,14 @@ from schemas import Unreadable, jsontext
 from schemas.cutting import PART
 from schemas.outline import outline
 
-_OTHERS = ("resourceLogs", "resourceSpans", "resourceMetrics", "resourceProfiles")
+_OTHERS = (
+    "resourceLogs",
+    "resourceSpans",
+    "resourceMetrics",
+    "resourceProfiles",
+    "resource_logs",
+    "resource_spans",
+)
 _EXPLAINED = 1 << 16
 _FIRST_BLOCK = 256
 _SPACE = re.compile(rb"[ \t\n\r]*")
@@ -78,18 +85,26 @@ def split_json(body: bytes, signal: Signal) -> Iterator[list[bytes]]:
             if len(body) <= _EXPLAINED:
                 # The words of the standard library, which knows the line and the column.
                 jsontext.loads(body, constants=str, max_depth=None)
-    if request is None:
+    if request is None or not _is_whole(request):
         return _Walk(body, signal).request()
     if request.resources is None:
         given = [name for name in _OTHERS if getattr(request, name, b"")]
-        _require_own(signal, given)
+        _require_own(signal.resources, given)
     return _texts(request, signal)
 
 
-def _require_own(signal: Signal, others: list[str]) -> None:
-    """Refuse a request of another signal: to ignore it would lose it."""
+def _is_whole(request: Any) -> bool:
+    """Whether nothing is missing whose place a member of another name may have taken."""
+    return all(
+        resource.scopes is not None and all(one.records is not None for one in resource.scopes)
+        for resource in request.resources or ()
+    )
+
+
+def _require_own(own: str, others: Sequence[str]) -> None:
+    """Refuse what is of another signal or of another name: to ignore it would lose it."""
     if others:
-        raise Unreadable(f"Expected {signal.resources}, found {others[0]}.")
+        raise Unreadable(f"Expected {own}, found {others[0]}.")
 
 
 def _texts(request: Any, signal: Signal) -> Iterator[list[bytes]]:
@@ -138,13 +153,14 @@ class _Walk:
         if self._next():
             raise Unreadable(f"Not JSON: more text after byte {self._at}.")
         if not own:
-            _require_own(self._signal, others)
+            _require_own(self._signal.resources, others)
         yield self._parts.take()
 
     def _resource(self) -> Steps:
         self._parts.count()
         found = {"resource": b"", "schemaUrl": b""}
-        scopes: list[tuple[dict[str, bytes], list[bytes]]] = []
+        scopes: list[tuple[dict[str, bytes], list[bytes]]] | None = None
+        others: list[str] = []
         for name in self._members():
             if name == self._signal.scopes:
                 scopes = []
@@ -153,10 +169,13 @@ class _Walk:
                     if self._parts.due:
                         yield self._parts.take()
             else:
+                others += [name] if name in self._signal.misnamed else []
                 value = yield from self._value()
                 if name in found:
                     found[name] = value
-        for about, records in scopes:
+        if scopes is None:
+            _require_own(self._signal.scopes, others)
+        for about, records in scopes or ():
             envelope = Envelope(
                 found["resource"], found["schemaUrl"], about["scope"], about["schemaUrl"]
             )
@@ -169,7 +188,8 @@ class _Walk:
     def _scope(self) -> Generator[list[bytes], None, tuple[dict[str, bytes], list[bytes]]]:
         self._parts.count()
         found = {"scope": b"", "schemaUrl": b""}
-        records: list[bytes] = []
+        records: list[bytes] | None = None
+        others: list[str] = []
         for name in self._members():
             if name == self._signal.records:
                 records = []
@@ -177,10 +197,13 @@ class _Walk:
                     self._parts.count()
                     records.append((yield from self._value()))
             else:
+                others += [name] if name in self._signal.misnamed else []
                 value = yield from self._value()
                 if name in found:
                     found[name] = value
-        return found, records
+        if records is None:
+            _require_own(self._signal.records, others)
+        return found, records or []
 
     def _members(self) -> Iterator[str]:
         """The names of an object's members; whoever gets one goes on to the value's end."""

@@ -29,6 +29,8 @@ from schemas.arrays import TooMany
 _RESOURCES = 1
 _SCOPES = 2
 _RECORDS = 2
+# Scopes had this number, and another form, before OTLP 0.15.
+_OLD_SCOPES = 1000
 
 _LENGTH_DELIMITED = 2
 _FIXED = {1: 8, 5: 4}
@@ -99,7 +101,7 @@ class _Request:
         """The texts of the records, part by part."""
         resources, _ = yield from self._cut((0, len(self._body)), _RESOURCES)
         for one in resources:
-            scopes, rest = yield from self._cut(one, _SCOPES)
+            scopes, rest = yield from self._cut(one, _SCOPES, _OLD_SCOPES)
             about = self._decoded(self._types.resource, rest)
             resource = _text_of(about.resource, about.HasField("resource")), _url(about)
             for scope in scopes:
@@ -128,8 +130,10 @@ class _Request:
             if parts.due:
                 yield parts.take()
 
-    def _cut(self, within: Span, wanted: int) -> "Steps[tuple[list[Span], bytes]]":
-        """Cut a message into its fields.
+    def _cut(
+        self, within: Span, wanted: int, refused: int = 0
+    ) -> "Steps[tuple[list[Span], bytes]]":
+        """Cut a message into its fields, of which none may be *refused*.
 
         Returns where the contents of the fields *wanted* stand, which are messages, and
         the message without them.
@@ -148,6 +152,9 @@ class _Request:
             parts.count()
             if tag == tag_wanted:
                 found.append((at - size, at))
+            elif tag >> 3 == refused:
+                # To ignore it, as an unknown field, would lose what it holds.
+                raise Unreadable("Records in the form before OTLP 0.15 are not read.")
             else:
                 rest.append(body[start:at])
             if parts.due:

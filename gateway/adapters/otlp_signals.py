@@ -19,6 +19,9 @@ class Signal(msgspec.Struct, frozen=True):
 
     `resources`, `scopes` and `records` are the arrays of a request, from the outer one
     to the inner one; `record` is the member of a text; `rejected` counts in an answer.
+    `misnamed` are other names of the arrays: those of the .proto files, which JSON must not
+    have, and those before OTLP 0.15. To ignore them, as unknown members, would lose what they
+    hold.
     """
 
     path: str
@@ -29,6 +32,7 @@ class Signal(msgspec.Struct, frozen=True):
     record: str
     rejected: str
     noun: str
+    misnamed: frozenset[str]
 
 
 LOGS = Signal(
@@ -40,6 +44,7 @@ LOGS = Signal(
     "logRecord",
     "rejectedLogRecords",
     "log records",
+    frozenset({"scope_logs", "log_records", "instrumentationLibraryLogs", "logs"}),
 )
 SPANS = Signal(
     "/v1/traces",
@@ -50,6 +55,7 @@ SPANS = Signal(
     "span",
     "rejectedSpans",
     "spans",
+    frozenset({"scope_spans", "instrumentationLibrarySpans"}),
 )
 
 

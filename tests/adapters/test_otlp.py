@@ -284,6 +284,51 @@ def test_a_request_of_another_signal_is_refused_instead_of_ignored(otlp):
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        (LOGS, {"resource_logs": [{}]}, "Expected resourceLogs, found resource_logs."),
+        (
+            LOGS,
+            {"resourceLogs": [{"scope_logs": [{"log_records": [LOG]}]}]},
+            "Expected scopeLogs, found scope_logs.",
+        ),
+        (
+            LOGS,
+            {"resourceLogs": [{"scopeLogs": [{"logRecords": [LOG]}, {"log_records": [LOG]}]}]},
+            "Expected logRecords, found log_records.",
+        ),
+        (
+            TRACES,
+            {"resourceSpans": [{"instrumentationLibrarySpans": [{"spans": [SPAN]}]}]},
+            "Expected scopeSpans, found instrumentationLibrarySpans.",
+        ),
+    ],
+)
+def test_records_below_another_name_are_refused_instead_of_ignored(otlp, path, body, said):
+    answer = otlp.post(path, body)
+
+    assert 400 == answer.status
+    assert said in message_of(answer)
+    assert [] == otlp.events()
+
+
+def test_scopes_in_the_old_form_of_protobuf_are_refused_instead_of_ignored(otlp):
+    scope = b"\x12\x00"
+    resource = b"\xc2\x3e%c%b" % (len(scope), scope)
+    answer = otlp.post(LOGS, b"\x0a%c%b" % (len(resource), resource), PROTOBUF)
+
+    assert 400 == answer.status
+    assert "before OTLP 0.15" in message_of(answer)
+
+
+def test_null_is_no_record(otlp):
+    answer = otlp.post(LOGS, logs(None, LOG))
+
+    assert 1 == answer.rejected
+    assert "[0].logRecord: It is null" in json.loads(answer.body)["partialSuccess"]["errorMessage"]
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"\x0a",
