@@ -32,7 +32,12 @@ def addresses_of(listen: str) -> list[tuple[socket.AddressFamily, str]]:
         OSError: the host is not known here.
     """
     host, port = split_address(listen)
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except UnicodeError:
+        raise OSError(0, "not a host name") from None
     return [(family, str(address[0])) for family, _, _, _, address in found]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from marshmallow import fields, validate
+from marshmallow import ValidationError, fields, validate
 
 from schemas.base import Lenient, Problem
 from schemas.fields import Object
@@ -43,7 +43,15 @@ class Event(Lenient):
 
 
 def _device_id() -> fields.String:
-    return fields.String(validate=validate.Length(min=1, error="Must not be empty."))
+    return fields.String(validate=_check_device_id)
+
+
+def _check_device_id(device: str) -> None:
+    """Refuse an id that no path could name."""
+    if not device:
+        raise ValidationError("Must not be empty.")
+    if "/" in device or not device.isprintable():
+        raise ValidationError("Must not contain '/' or characters that cannot be printed.")
 
 
 class DeviceTenant(TenantTable):

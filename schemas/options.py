@@ -29,6 +29,9 @@ def digest_or_text(secret: str) -> None:
             "Must not begin or end with a blank or contain a control character: "
             "no header could match it."
         )
+    if secret[:7].lower() == "sha256:" and not secret.startswith("sha256:"):
+        # It would be a credential as it stands, and the digest is no secret.
+        raise ValidationError("Write sha256: in lower case.")
     if secret.startswith("sha256:"):
         digits = secret.removeprefix("sha256:")
         if len(digits) != 64 or set(digits.lower()) - set("0123456789abcdef"):

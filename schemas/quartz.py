@@ -51,13 +51,14 @@ _FIELDS = (
     _Field("the year", 1970, 2199),
 )
 
-_STEPS = re.compile(r"(\*|([0-9]+)(?:-([0-9]+))?)?(?:/([0-9]+))?")
+_STEPS = re.compile(r"(\*|([0-9]{1,9})(?:-([0-9]{1,9}))?)?(?:/([0-9]{1,9}))?")
 _NAMES = re.compile(r"([A-Z]{3})(?:-([A-Z]{3}))?")
 
 
 def find_faults(expression: str) -> Iterator[str]:
     """What Quartz would refuse in *expression*, or would silently read as something else."""
-    given = expression.upper().split()
+    # Quartz knows no other blanks: a line break would be a part of a field.
+    given = re.findall(r"[^ \t]+", expression.upper())
     if len(given) not in (6, 7):
         yield "Not a Quartz expression of 6 or 7 fields."
         return

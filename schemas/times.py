@@ -92,7 +92,8 @@ def _by_pattern(text: str, zone_required: bool) -> int:
         # A leap second. The clocks that count from 1970 have none.
         micros -= 1
     elif fraction:
-        micros += (int(fraction[:7].ljust(7, "0")) + 5) // 10
+        # Some clients write the end of time with seven digits.
+        micros = min(micros + (int(fraction[:7].ljust(7, "0")) + 5) // 10, LATEST)
     if not zone:
         if zone_required:
             raise ValueError("The time has no zone; end it with Z or an offset.")

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from marshmallow import Schema, ValidationError, fields, missing
 
-from gateway.checks import dialects, validate
+from gateway.checks import dialects, find_problems, validate
 from gateway.config import read, resolve
 from gateway.config.positions import find, positions
 from gateway.errors import ConfigError
-from schemas import device, logspace, moesif
-from schemas.config import schema
+from schemas import device, load, logspace, moesif
+from schemas.config import Server, schema
 from schemas.options import Choice, Count
-from schemas.table import option
+from schemas.table import option, schema_of
 from tests.conftest import CONFIG, ROOT, merged
 
 EXAMPLE = ROOT / "config.example.toml"
@@ -283,6 +283,29 @@ def test_a_credential_that_no_header_could_match_is_a_problem(secret):
 
     assert {"device.keys[0].key": f"{why}match it."} == faults(
         {"device": {"keys": [{"key": secret, "tenants": ["T1"]}]}}
+    )
+
+
+def test_a_digest_whose_prefix_is_not_in_lower_case_is_a_problem():
+    assert {"device.keys[0].key": "Write sha256: in lower case."} == faults(
+        {"device": {"keys": [{"key": "SHA256:" + "a" * 64, "tenants": ["T1"]}]}}
+    )
+
+
+@pytest.mark.parametrize("listen", ["a..b:80", f"{'x' * 300}:80"])
+def test_what_cannot_be_a_host_name_is_a_problem(listen):
+    problems = find_problems("server", load(schema_of(Server)(), {"listen": listen}))
+
+    assert ["listen"] == [problem.path for problem in problems]
+    assert "cannot be resolved: not a host name." in problems[0].message
+
+
+@pytest.mark.parametrize("device", ["a/b", "a\u0000"])
+def test_a_device_id_that_no_address_could_name_is_a_problem(device):
+    why = "Must not contain '/' or characters that cannot be printed."
+
+    assert {"device.tenants[0].devices[0]": why} == faults(
+        {"device": {"tenants": [{"tenant": "T1", "devices": [device]}], "keys": []}}
     )
 
 

@@ -45,7 +45,11 @@ class RequestLines:
         if refusal.reason is Reason.BODY_TOO_LARGE:
             # A known client loses events, or repeats this for ever.
             level = logging.WARNING if context.tenant is not None else logging.INFO
-            line["announced"], line["limit"] = request.content_length, refusal.limit
+            line["announced"] = request.content_length
+            if refusal.limit:
+                line["limit"] = refusal.limit
+            else:
+                line["problem"] = shown(refusal.message)
         self._log.write(level, "request_refused", line)
 
     def _add_refusal(self, line: Line, refusal: Refusal) -> None:

@@ -57,6 +57,9 @@ BAD = {
     "0 0 0 1 1 ? 2030-2020": "'2030-2020' cannot be the year.",
     "0 0 12 * *": "Not a Quartz expression of 6 or 7 fields.",
     "* * * * * ? * *": "Not a Quartz expression of 6 or 7 fields.",
+    "0 0 0 ? * 2\n": "'2\n' cannot be the day of week.",
+    "0 0 0 ? * \u00a02": "'\u00a02' cannot be the day of week.",
+    f"{'9' * 5000} * * * * ?": f"'{'9' * 5000}' cannot be the seconds.",
     "": "Not a Quartz expression of 6 or 7 fields.",
 }
 

@@ -228,6 +228,16 @@ async def test_a_body_beyond_the_limit_is_413_and_a_warning(running, coding):
     assert (found == 0) is (coding == "identity")
 
 
+async def test_the_warning_of_too_many_events_names_their_limit_and_none_of_bytes(gateway):
+    with structlog.testing.capture_logs() as lines:
+        answer = await gateway.logspace(b"[" + b"1," * 1_500_000 + b"1]")
+
+    assert 413 == answer.status
+    [told] = [line for line in lines if line.get("reason") == "body_too_large"]
+    assert ("warning", "Limit: 100000 elements.") == (told["log_level"], told["problem"])
+    assert "limit" not in told
+
+
 async def test_a_stranger_with_a_large_body_is_no_warning(gateway):
     with structlog.testing.capture_logs() as lines:
         assert 403 == (await gateway.send("PUT", "/events", large().encode())).status
