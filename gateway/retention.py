@@ -23,7 +23,7 @@ _AFTER_FAILURE = 5.0
 def policy_of(options: Options) -> RetentionPolicy:
     """What the operator's table says."""
     rules = [
-        RetentionRule(rule.dialect, rule.tenant, rule.kind, _micros(rule.max_age))
+        RetentionRule(rule.dialect, rule.tenant, rule.kind, _micros(rule.max_age), rule.max_bytes)
         for rule in options.rules
     ]
     rules.append(RetentionRule(max_age=_micros(options.max_age)))
@@ -47,8 +47,10 @@ class Retention:
     @property
     def needed(self) -> bool:
         """Whether there is anything that may ever be deleted."""
-        ages = (rule.max_age for rule in self._policy.rules)
-        return self._policy.max_bytes is not None or any(age is not None for age in ages)
+        limits = [(rule.max_age, rule.max_bytes) for rule in self._policy.rules]
+        return self._policy.max_bytes is not None or any(
+            value is not None for one in limits for value in one
+        )
 
     def start(self) -> None:
         """Begin; needs a running loop."""

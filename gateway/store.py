@@ -54,20 +54,32 @@ class Selection(msgspec.Struct, frozen=True):
 
 Passed = Callable[[int, int], None]
 
+EVENT_BYTES = 100
+"""What an event counts for the bound of a rule, besides its data: about what its row has."""
+
+
+def bytes_of(data: str) -> int:
+    """What an event with *data* counts for the bound of a rule."""
+    size = len(data) if data.isascii() else len(data.encode("utf-8", "surrogatepass"))
+    return size + EVENT_BYTES
+
+
 Skipped = Callable[[int, int], None]
 """Is told the first and the last sequence of what cannot be read."""
 
 
 class RetentionRule(msgspec.Struct, frozen=True):
-    """How long records of a dialect, tenant and kind are kept; None means any of these.
+    """How long, and how many, records of a dialect, tenant and kind are kept; None means any.
 
-    `max_age` is in microseconds since the receipt; None means for ever.
+    `max_age` is in microseconds since the receipt; None means for ever. `max_bytes` is what
+    all records of the rule may have, as `bytes_of` counts; None means any number.
     """
 
     dialect: str | None = None
     tenant: str | None = None
     kind: str | None = None
     max_age: int | None = None
+    max_bytes: int | None = None
 
     def fits(self, dialect: str, tenant: str, kind: str) -> bool:
         """Whether the rule is about such records."""
@@ -78,18 +90,22 @@ class RetentionRule(msgspec.Struct, frozen=True):
 class RetentionPolicy(msgspec.Struct, frozen=True):
     """What a store keeps. The first rule that fits counts; a record that no rule fits stays.
 
-    Whatever the rules say, the oldest records go while the store has more than `max_bytes`.
+    The oldest records of a rule go while they have more than its `max_bytes`. Whatever the
+    rules say, the oldest records go while the store has more than `max_bytes`.
     """
 
     rules: tuple[RetentionRule, ...] = ()
     max_bytes: int | None = None
 
+    def rule_of(self, dialect: str, tenant: str, kind: str) -> int | None:
+        """Which of the rules such records follow; None means none."""
+        fitting = (at for at, rule in enumerate(self.rules) if rule.fits(dialect, tenant, kind))
+        return next(fitting, None)
+
     def max_age_of(self, dialect: str, tenant: str, kind: str) -> int | None:
         """After how many microseconds such records go; None means never."""
-        for rule in self.rules:
-            if rule.fits(dialect, tenant, kind):
-                return rule.max_age
-        return None
+        rule = self.rule_of(dialect, tenant, kind)
+        return None if rule is None else self.rules[rule].max_age
 
 
 class Expired(msgspec.Struct, frozen=True):

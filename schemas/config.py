@@ -208,13 +208,22 @@ class Quarantine(Table):
 
 
 class RetentionRule(Table):
-    """How long events of a dialect, tenant and kind are kept; what is not named is any."""
+    """How long, and how many, events of a dialect, tenant and kind are kept.
+
+    What is not named is any.
+    """
 
     dialect: str | None = option(fields.String(), "Only this dialect.", default=None)
     tenant: str | None = option(TenantName(), "Only this tenant.", default=None)
     kind: str | None = option(fields.String(), "Only this kind.", default=None)
     max_age: int | None = option(
         Duration(), "How long they are kept; for ever if absent.", default=None
+    )
+    max_bytes: int | None = option(
+        Count(1 << 20),
+        "Bytes that all of them may have, 100 for each besides its data; then the oldest go. Any "
+        "number if absent.",
+        default=None,
     )
 
     def find_problems(self) -> Iterator[Problem]:
@@ -235,7 +244,7 @@ class Retention(Table):
         default=None,
     )
     rules: tuple[RetentionRule, ...] = array_of(
-        RetentionRule, "Other ages for some events; the first rule that fits counts."
+        RetentionRule, "Other bounds for some events; the first rule that fits counts."
     )
 
 

@@ -106,6 +106,7 @@ asyncio.run(main())
                 "senders",
                 "tallies",
                 "url",
+                "volumes",
                 "writing",
                 "aiosqlite",
             },

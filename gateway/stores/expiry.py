@@ -2,6 +2,7 @@
 
 For each age there is a cursor that moves once over the events, in their order: what lies
 behind it is deleted or has another age. A cursor rests until the next event is old enough.
+What goes by the bound of a rule is in `gateway/stores/volumes.py`.
 
 A step has few statements: after each one the thread has to win Python's lock back from a
 busy event loop. While events arrive, those that make room for them go with their commits
@@ -10,7 +11,7 @@ busy event loop. While events arrive, those that make room for them go with thei
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -20,9 +21,12 @@ from gateway.store import Expired, RetentionPolicy
 from gateway.stores.keyexpiry import KeyExpiry
 from gateway.stores.keys import KeyIndex
 from gateway.stores.pace import Pace, TooSlowError
+from gateway.stores.rejects import Evicted
 from gateway.stores.removal import FOREVER, Marks, Range, remove
 from gateway.stores.room import Room
+from gateway.stores.rows import Rows
 from gateway.stores.statements import in_transaction
+from gateway.stores.volumes import Volumes
 
 _FULL = 0.97
 """The share of the bound that is kept: the file grows to its largest size and never shrinks."""
@@ -35,7 +39,8 @@ SELECT (page_count - freelist_count) * page_size,
     (SELECT coalesce(max(id), 0) FROM stream),
     (SELECT min(seq) FROM event),
     (SELECT max(seq) FROM event),
-    (SELECT coalesce(min(seq), 1 << 62) FROM quarantine)
+    (SELECT coalesce(min(seq), 1 << 62) FROM quarantine),
+    (SELECT seq FROM trimmed)
 FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 """
 # The last row of a step, and the first one that is not old enough. What seems to come from the
@@ -59,6 +64,12 @@ class _State(NamedTuple):
     first: int | None
     last: int | None
     first_rejected: int
+    trimmed: int
+
+    @property
+    def given(self) -> int:
+        """The highest sequence that an event has, or had."""
+        return max(self.last or 0, self.trimmed)
 
     @property
     def events(self) -> int:
@@ -89,6 +100,8 @@ class Expiry:
         self.removed: list[tuple[bytes, bytes | None]] = []
         self._key_expiry = KeyExpiry(keys)
         self._cursors: list[_Cursor] = []
+        self._volumes = Volumes(policy, 0)
+        self._rules_turn = False
         self._trimmed_to = 0
         self._newest_stream = -1
         self._pace = Pace()
@@ -105,15 +118,24 @@ class Expiry:
         state = _State(*db.execute(_STATE).fetchall()[0])
         self._sort_streams(db, state.newest_stream)
         self._follow_room(db)
+        if self._volumes.counted_to < state.given:
+            # At the first step, or after counting has failed.
+            self._volumes = Volumes(self.policy, state.given)
         bound = self.policy.max_bytes
         over = 0 if bound is None else state.used - int(bound * _FULL)
         by_age = by_size = 0
         more = True
         marks = Marks(self.keys.sealed_to, attempted, state.first_rejected, state.last or 0)
         cursor = next((one for one in self._cursors if one.due <= now), None)
-        if cursor is not None:
+        # In turns: what a rule has to do may take hours, and the bound of all may not wait.
+        too_large = over > (bound or 0) // _SLACK and state.first is not None
+        others = cursor is not None or too_large
+        self._rules_turn = self._volumes.due and not (self._rules_turn and others)
+        if self._rules_turn:
+            by_size = self._paced(db, partial(self._reduce, db, now, marks))
+        elif cursor is not None:
             by_age = self._paced(db, partial(self._pass, db, cursor, now, marks))
-        elif over > (bound or 0) // _SLACK and state.first is not None:
+        elif too_large:
             by_size = self._paced(db, partial(self._trim, db, over, now, state, marks))
         else:
             more = self._key_expiry.step(db)
@@ -126,14 +148,26 @@ class Expiry:
             by_size=by_size + made,
             seconds=time.thread_time() - started,
             more=more,
-            pressing=bound is not None and state.used > bound and by_age + by_size > 0,
+            pressing=self._volumes.pressing
+            or (bound is not None and state.used > bound and by_age + by_size > 0),
         )
+
+    def stored(self, db: sqlite3.Connection, rows: Rows, evicted: Sequence[Evicted]) -> None:
+        """Count what a commit has inserted, and what left the quarantine by it."""
+        if self._volumes:
+            self._volumes.add(db, rows.sequences, rows.streams, rows.data)
+            self.left(evicted)
+
+    def left(self, released: Sequence[Evicted]) -> None:
+        """Count no longer what has left the quarantine."""
+        self._volumes.left(released)
 
     def _follow_room(self, db: sqlite3.Connection) -> None:
         """Look at the keys of events that commits have deleted."""
         if self.room.deleted_to > self._trimmed_to:
             self._key_expiry.passed(db, self._trimmed_to, self.room.deleted_to)
             self._trimmed_to = self.room.deleted_to
+            self._volumes.passed(self._trimmed_to)
 
     def _sort_streams(self, db: sqlite3.Connection, newest: int) -> None:
         """Give each stream to the cursor of its age, whenever there are new ones."""
@@ -164,6 +198,7 @@ class Expiry:
             self._key_expiry.passed(db, cursor.deleted_to, to)
             cursor.deleted_to = to
         cursor.after = to
+        self._volumes.aged(cursor.max_age, to)
         if stop is not None:
             [(received_at,)] = db.execute(_RECEIVED, (stop,)).fetchall()
             cursor.due = received_at + cursor.max_age
@@ -180,7 +215,20 @@ class Expiry:
         deleted = self._remove(db, Range(0, to, FOREVER, None), marks, "size", now)
         self._key_expiry.passed(db, self._trimmed_to, to)
         self._trimmed_to = to
+        self._volumes.passed(to)
         self.room.resume()
+        return deleted
+
+    def _reduce(self, db: sqlite3.Connection, now: int, marks: Marks) -> int:
+        """Delete the oldest events of a rule that have too many bytes, or count some."""
+        stretch = self._volumes.next(db, self._pace.rows)
+        if stretch is None:
+            self._volumes.read(db, self._pace.rows)
+            return 0
+        which = Range(stretch.after, stretch.to, FOREVER, stretch.streams)
+        deleted = self._remove(db, which, marks, "size", now)
+        self._key_expiry.passed(db, stretch.since, stretch.to)
+        stretch.volume.deleted(stretch)
         return deleted
 
     def _remove(

@@ -30,6 +30,7 @@ from gateway.store import (
     Sighting,
     Skipped,
     StoredDocument,
+    bytes_of,
 )
 from gateway.stores.mentions import prunable
 from gateway.stores.senders import Distinct
@@ -183,6 +184,10 @@ class MemoryStore:
             if max_age is not None and now - max_age >= record.received_at:
                 self._delete(sequence)
                 return Expired(by_age=1, more=True)
+        if gone := self._too_many(policy):
+            for sequence in gone:
+                self._delete(sequence)
+            return Expired(by_size=len(gone), more=True)
         excess = sum(len(record.data) for record in self._events.values())
         excess -= excess if policy.max_bytes is None else policy.max_bytes
         by_size = 0
@@ -192,6 +197,19 @@ class MemoryStore:
             self._delete(oldest)
             by_size += 1
         return Expired(by_size=by_size, more=by_size > 0, pressing=by_size > 0)
+
+    def _too_many(self, policy: RetentionPolicy) -> list[int]:
+        """The oldest records of each rule that have more bytes than these may have."""
+        left = {at: rule.max_bytes for at, rule in enumerate(policy.rules)}
+        gone = []
+        for sequence, record in reversed(self._events.items()):
+            rule = policy.rule_of(record.dialect, record.tenant, record.kind)
+            room = None if rule is None else left[rule]
+            if rule is not None and room is not None:
+                left[rule] = room - bytes_of(record.data)
+                if room < bytes_of(record.data):
+                    gone.append(sequence)
+        return gone
 
     async def prune(self, wanted: Selection, progress: Progress) -> Pruned:
         known = [(one.dialect, one.tenant, one.kind) for one in self._events.values()]

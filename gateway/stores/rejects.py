@@ -77,6 +77,12 @@ def add_repeats(db: sqlite3.Connection, repeats: Mapping[bytes, tuple[int, int]]
     db.executemany(_REPEAT, [(times, last, key) for key, (times, last) in repeats.items()])
 
 
+Evicted = tuple[int, int, int]
+"""The sequence of a record that went, its stream, and the bytes of its text."""
+
+_GOING = """
+SELECT seq, stream, size FROM quarantine WHERE seq IN (SELECT value FROM json_each(?))
+"""
 _UNKNOWN = Bound(0, 0)
 
 
@@ -87,6 +93,8 @@ class Quarantine:
         self._bound = bound
         # At least this is free. Other transactions remove records too, which makes more room.
         self._room = self._room_then = _UNKNOWN
+        self.evicted: Sequence[Evicted] = []
+        """What the last `keep` has removed."""
 
     def keep(self, db: sqlite3.Connection, rejected: Sequence[Rejected]) -> Mapping[Owner, int]:
         """Note events as quarantined; remove the oldest of whoever has most where there is no room.
@@ -98,12 +106,14 @@ class Quarantine:
         room, self._room = self._room, _UNKNOWN
         records = room.records - len(rejected)
         size = room.size - sum(one.size for one in rejected)
+        self.evicted = []
         if records >= 0 and size >= 0:
             self._room_then = Bound(records, size)
             return {}
         sequences, by_tenant, self._room_then = excess_of(db, self._bound)
         if sequences:
             db.execute("UPDATE trimmed SET seq = max(seq, ?)", (max(sequences),))
+            self.evicted = sizes_of(db, sequences)
         gone = [(seq,) for seq in sequences]
         db.executemany("DELETE FROM event WHERE seq = ?", gone)
         db.executemany("DELETE FROM quarantine WHERE seq = ?", gone)
@@ -112,6 +122,11 @@ class Quarantine:
     def committed(self) -> None:
         """The transaction of the last `keep` is durable. Without this the next one counts anew."""
         self._room = self._room_then
+
+
+def sizes_of(db: sqlite3.Connection, sequences: Collection[int]) -> Sequence[Evicted]:
+    """The stream and the bytes of those of *sequences* that are quarantined."""
+    return db.execute(_GOING, (json.dumps(list(sequences)),)).fetchall()
 
 
 def held(db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:

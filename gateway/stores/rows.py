@@ -8,7 +8,7 @@ from gateway.record import EventRecord, Kind, Outcome
 from gateway.stores.shares import Rejected
 from gateway.stores.statements import in_transaction, insert_many, insert_statements
 
-_COLUMNS = 11
+_COLUMNS, _STREAM, _DATA = 11, 2, 9
 _APPEND = insert_statements(
     "event (seq, id, stream, key, time, received_at, type, subject, client_address, data, sender)",
     _COLUMNS,
@@ -74,6 +74,21 @@ class Rows(NamedTuple):
     keys: Sequence[bytes]
     rejected: Sequence[Rejected]
     last: int
+
+    @property
+    def sequences(self) -> Sequence[int]:
+        """The sequence of each row."""
+        return self.values[::_COLUMNS]
+
+    @property
+    def streams(self) -> Sequence[int]:
+        """The stream of each row."""
+        return self.values[_STREAM::_COLUMNS]
+
+    @property
+    def data(self) -> Sequence[str]:
+        """The data of each row."""
+        return self.values[_DATA::_COLUMNS]
 
     def insert(self, db: sqlite3.Connection) -> None:
         """Insert them, in a transaction of the caller."""

@@ -141,6 +141,9 @@ class Writer:
             self.evicted.update(evicted)
             if rows.rejected:
                 self._quarantine.committed()
+            # Last: if it fails, the next step of retention counts anew.
+            if self._expiry is not None:
+                self._expiry.stored(db, rows, self._quarantine.evicted if rows.rejected else [])
 
     def _look_for_another_writer(self, db: sqlite3.Connection) -> None:
         [(last,)] = db.execute(_LAST)
@@ -224,7 +227,11 @@ class Writer:
             # Pages that become free here are not overwritten.
             raise StoreError("A gateway prune is at work; try again after it.", nothing_kept=True)
         self._departed += rejects.departing(db, sequences, self._attempted_from)
-        return in_transaction(db, lambda: rejects.release(db, sequences, why, now))
+        going = rejects.sizes_of(db, sequences)
+        released = in_transaction(db, lambda: rejects.release(db, sequences, why, now))
+        if self._expiry is not None:
+            self._expiry.left(going)
+        return released
 
     def marks(self) -> tuple[int, int]:
         """The sequences up to which keys are in runs, and after which the last append began."""
@@ -235,10 +242,12 @@ class Writer:
     def departed(self, found: Sequence[Identity]) -> None:
         """Remember events of the last append that were erased."""
         self._departed.extend(found)
+        # It has counted what is gone.
+        self._expiry = None
 
     def renumbered(self) -> None:
         """Forget the numbers of streams, senders and series: they may mean something else."""
-        self._streams, self._senders, self._expiry = Streams(), Senders(), None
+        self._streams, self._senders = Streams(), Senders()
         self._tallies.forget_numbers()
 
     def leave(self, db: sqlite3.Connection) -> tuple[list[Identity], int, int]:

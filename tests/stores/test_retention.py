@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from gateway.record import Outcome, key_of
-from gateway.store import Expired, RetentionPolicy, RetentionRule, Store
+from gateway.store import Expired, RetentionPolicy, RetentionRule, Store, bytes_of
 from tests.records import NOW, make_record, make_rejected, sequences, stored
 
 STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
@@ -171,3 +171,123 @@ async def test_records_of_very_different_sizes_expire(store, size):
 
     assert Expired(by_age=3060) == await expire(store, keep(RetentionRule(max_age=HOUR)))
     assert [3061] == await sequences(store)
+
+
+def of_tenant(name: str, count: int, size: int = 700, **changes) -> list:
+    """So many records of a tenant, each with so many bytes of data."""
+    return [make_record(tenant=name, data=f'"{"x" * (size - 2)}"', **changes) for _ in range(count)]
+
+
+def assert_newest(kept: list, all_of_them: list, bound: int) -> None:
+    """Check that *kept* are the newest, and that they have as many bytes as they may."""
+    assert kept == all_of_them[len(all_of_them) - len(kept) :]
+    largest = max(bytes_of(one.data) for one in all_of_them)
+    assert bound * 0.9 - largest < sum(bytes_of(one.data) for one in kept) <= bound
+
+
+async def test_the_oldest_records_of_a_rule_go_while_they_have_more_bytes_than_they_may(store):
+    noisy, quiet = of_tenant("noisy", 400), of_tenant("quiet", 400)
+    await store.append([one for pair in zip(noisy, quiet, strict=True) for one in pair])
+
+    told = await expire(store, keep(RetentionRule(tenant="noisy", max_bytes=100_000)))
+
+    kept = await stored(store, tenant="noisy")
+    assert_newest(kept, noisy, 100_000)
+    assert told == Expired(by_size=400 - len(kept))
+    assert quiet == await stored(store, tenant="quiet")
+
+
+async def test_what_comes_later_counts_for_the_bytes_of_its_rule_too(store):
+    policy = keep(
+        RetentionRule(tenant="kept", kind="user"),
+        RetentionRule(tenant="small", max_bytes=30_000),
+        RetentionRule(kind="user", max_bytes=60_000),
+        RetentionRule(max_bytes=90_000),
+    )
+    groups = [
+        ({"tenant": "small", "kind": "user"}, 30_000),
+        ({"tenant": "large", "kind": "user"}, 60_000),
+        ({"tenant": "kept", "kind": "user"}, None),
+        ({"tenant": "large", "kind": "event"}, 90_000),
+    ]
+    sent: dict[int, list] = {at: [] for at in range(len(groups))}
+    for turn in range(12):
+        for at, (changes, _) in enumerate(groups):
+            some = of_tenant(count=20 + turn % 3, name=changes["tenant"], kind=changes["kind"])
+            sent[at] += some
+            await store.append(some)
+        await expire(store, policy)
+
+    for at, (changes, bound) in enumerate(groups):
+        kept = await stored(store, **changes)
+        if bound is None:
+            assert sent[at] == kept
+        else:
+            assert_newest(kept, sent[at], bound)
+
+
+@pytest.mark.parametrize("text", ["x" * 900, "é" * 450, "\U0001f600" * 225, "x" * 20_000])
+async def test_the_bytes_of_a_rule_are_those_of_the_data_in_utf8_and_a_hundred_for_each(
+    store, text
+):
+    rule = RetentionRule(max_bytes=300_000)
+    before = [make_record(data=f'"{text}"') for _ in range(320)]
+    await store.append(before)
+    await expire(store, keep(rule))
+    assert_newest(await stored(store), before, 300_000)
+
+    after = [make_record(data=f'"{text}"') for _ in range(200)]
+    await store.append(after)
+    await expire(store, keep(rule))
+    assert_newest(await stored(store), before + after, 300_000)
+
+
+async def test_a_record_with_more_bytes_than_its_rule_may_have_goes(store):
+    rule = RetentionRule(max_bytes=10_000)
+    await store.append(of_tenant("acme", 3, 20_000))
+    assert 3 == (await expire(store, keep(rule))).by_size
+
+    await store.append([*of_tenant("acme", 1, 20_000), *of_tenant("acme", 1)])
+    await expire(store, keep(rule))
+
+    assert [5] == await sequences(store)
+
+
+async def test_a_rule_may_bound_the_age_and_the_bytes_of_its_records(store):
+    rule = RetentionRule(max_age=24 * HOUR, max_bytes=80_000)
+    old = of_tenant("acme", 100, received_at=NOW - 20 * HOUR)
+    new = of_tenant("acme", 20, received_at=NOW - HOUR)
+    await store.append(old + new)
+
+    await expire(store, keep(rule))
+    assert_newest(await stored(store), old + new, 80_000)
+    await expire(store, keep(rule), NOW + 5 * HOUR)
+    assert new == await stored(store)
+    more = of_tenant("acme", 80)
+    await store.append(more)
+    await expire(store, keep(rule), NOW + 5 * HOUR)
+    assert_newest(await stored(store), new + more, 80_000)
+
+
+async def test_quarantined_records_are_bounded_by_the_bytes_of_a_rule(opened):
+    store = await opened(40)
+    rule = RetentionRule(kind="rejected", max_bytes=20_000)
+    await store.append(of_tenant("acme", 100))
+    await store.append([make_rejected(f"{n}", data=f'"{"x" * 898}"') for n in range(60)])
+
+    await expire(store, keep(rule))
+
+    kept = await stored(store, kind="rejected")
+    assert [key_of(f"{n}") for n in range(60 - len(kept), 60)] == [one.key for one in kept]
+    assert 17_000 <= len(kept) * 1000 <= 20_000
+    assert 100 == len(await stored(store, tenant="acme", kind="api_call"))
+
+
+async def test_what_the_quarantine_has_evicted_does_not_count_for_a_rule(opened):
+    store = await opened(30)
+    policy = keep(RetentionRule(kind="rejected", max_bytes=50_000))
+    for n in range(200):
+        await store.append([make_rejected(f"{n}", data=f'"{"x" * 898}"', tenant=f"t{n % 3}")])
+        await expire(store, policy)
+
+    assert 30 == len(await stored(store, kind="rejected"))
