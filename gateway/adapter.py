@@ -232,6 +232,7 @@ class Adapter(ABC, Generic[OptionsT, CredentialT, TenantT]):
         dialect: the word for it, used in records, metrics and the configuration.
         options: the type of its table in the configuration.
         prefixes: the addresses whose 404 it words; the longest one that fits decides.
+        kinds: the kinds of its records, besides quarantined ones. Rules of retention name them.
         paired: whether its events have members in the form ``{"key": ..., "value": ...}``,
             which the rules of masking then know by their keys.
         id_members: where an event's text has the client's own id, as paths such as ``a.b``:
@@ -241,12 +242,14 @@ class Adapter(ABC, Generic[OptionsT, CredentialT, TenantT]):
     dialect: ClassVar[str]
     options: ClassVar[type[Table]]
     prefixes: ClassVar[Sequence[str]]
+    kinds: ClassVar[Sequence[str]]
     paired: ClassVar[bool] = False
     id_members: ClassVar[Sequence[str]] = ()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        missing = [n for n in ("dialect", "options", "prefixes") if not hasattr(cls, n)]
+        attributes = ("dialect", "options", "prefixes", "kinds")
+        missing = [name for name in attributes if not hasattr(cls, name)]
         if missing:
             raise TypeError(f"{cls.__name__} lacks {', '.join(missing)}.")
 

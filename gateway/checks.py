@@ -13,6 +13,7 @@ from gateway.adapters import ADAPTERS
 from gateway.auth import digest_of
 from gateway.config import Overrides, Settings, find_open_examples, read
 from gateway.errors import ConfigError
+from gateway.record import Kind
 from gateway.stores import files_of, folder_of
 from gateway.web.routes import Routes
 from gateway.web.tls import context_of
@@ -57,7 +58,7 @@ def validate(settings: Settings, file: str, adapters: AdapterClasses = ADAPTERS)
         for problem in find_problems(name, table, adapters)
     ]
     problems += [] if problems else [*_claimed_twice(settings), *_clashes(settings, adapters)]
-    problems += _unknown_dialects(settings)
+    problems += _unknown_names(settings, adapters)
     problems += _too_small_budgets(settings, adapters)
     problems += find_open_examples(settings)
     if problems:
@@ -88,12 +89,17 @@ def load(
     return settings
 
 
-def _unknown_dialects(settings: Settings) -> Iterator[Problem]:
-    """Rules of retention that fit no event, because there is no such dialect."""
-    known = ", ".join(settings.dialects)
+def _unknown_names(settings: Settings, adapters: AdapterClasses) -> Iterator[Problem]:
+    """Rules of retention that fit no event, because there is no such dialect or kind."""
+    kinds = {one.dialect: [*one.kinds, Kind.REJECTED] for one in adapters}
     for at, rule in enumerate(settings.retention.rules):
-        if rule.dialect is not None and rule.dialect not in settings.dialects:
-            yield Problem(f"retention.rules[{at}].dialect", f"Not one of: {known}.")
+        where = f"retention.rules[{at}]"
+        if rule.dialect is not None and rule.dialect not in kinds:
+            yield Problem(f"{where}.dialect", f"Not one of: {', '.join(kinds)}.")
+            continue
+        known = kinds[rule.dialect] if rule.dialect else sorted(set().union(*kinds.values()))
+        if rule.kind is not None and rule.kind not in known:
+            yield Problem(f"{where}.kind", f"Not one of: {', '.join(known)}.")
 
 
 def _too_small_budgets(settings: Settings, adapters: AdapterClasses) -> Iterator[Problem]:

@@ -160,6 +160,44 @@ devices = ["E"]
     ] == told
 
 
+def test_check_tells_where_a_rule_of_retention_names_a_tenant_that_is_not_configured(folder):
+    rules = """
+[[retention.rules]]
+tenant = "development"
+[[retention.rules]]
+kind = "event"
+tenant = "developmet"
+[[retention.rules]]
+dialect = "device"
+tenant = "development"
+"""
+    told = checked(folder, SPACE.replace('"a"', '"development"') + rules)
+
+    typo = "No tenant 'developmet' is configured anywhere; did you mean 'development'?"
+    elsewhere = "No tenant 'development' is configured in [device]."
+    assert [
+        f"warning: c.toml:10:1: retention.rules[1].tenant: {typo}",
+        f"warning: c.toml:13:1: retention.rules[2].tenant: {elsewhere}",
+    ] == [line for line in told if "retention" in line]
+
+
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        ('dialect = "logspce"', "1: retention.rules[0].dialect: Not one of: moesif, logspace"),
+        ('kind = "evnt"', "1: retention.rules[0].kind: Not one of: action, api_call, company"),
+        (
+            'kind = "user"\ndialect = "logspace"',
+            "1: retention.rules[0].kind: Not one of: event, rejected.",
+        ),
+    ],
+)
+def test_a_rule_of_retention_with_an_unknown_dialect_or_kind_is_refused(folder, rule, problem):
+    told = checked(folder, f"{SPACE}[[retention.rules]]\n{rule}\n")
+
+    assert any(line.startswith(f"c.toml:6:{problem}") for line in told), told
+
+
 def test_check_tells_of_some_weak_credentials_and_counts_the_others(folder):
     weak = str([f"t{number}" for number in range(30)])
     told = checked(folder, SPACE.replace('["0123456789abcdef"]', weak))

@@ -516,6 +516,14 @@ def test_a_duplicate_is_named():
             {"retention": {"rules": [{"kind": "user"}, {"dialect": "moesiff"}]}},
             "retention.rules[1].dialect",
         ),
+        (
+            {"retention": {"rules": [{"kind": "rejected"}, {"kind": "api_calls"}]}},
+            "retention.rules[1].kind",
+        ),
+        (
+            {"retention": {"rules": [{"dialect": "device", "kind": "user"}]}},
+            "retention.rules[0].kind",
+        ),
     ],
 )
 def test_conflicts_between_two_tables_are_reported(changes, path):

@@ -58,6 +58,7 @@ class TinyAdapter(Adapter[Options, Credential, Tenant]):
     dialect: ClassVar[str] = "tiny"
     options: ClassVar[type[Table]] = Options
     prefixes: ClassVar[Sequence[str]] = ("/tiny/",)
+    kinds: ClassVar[Sequence[str]] = ("reading",)
 
     def __init__(self, options: Options) -> None:
         self._options = options

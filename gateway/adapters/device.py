@@ -93,6 +93,7 @@ class DeviceAdapter(
     # Not an id, but what tells the events of one device apart.
     id_members: ClassVar[Sequence[str]] = ("timestamp",)
     prefixes: ClassVar[Sequence[str]] = ("/rest/",)
+    kinds: ClassVar[Sequence[str]] = (KIND,)
     created_prefix: ClassVar[str] = "device/"
 
     def __init__(self, options: device.Options) -> None:

@@ -80,6 +80,7 @@ class LogspaceAdapter(Adapter[logspace.Options, Credential, Tenant], HasFolders)
     options: ClassVar[type[Table]] = logspace.Options
     id_members: ClassVar[Sequence[str]] = ("id",)
     prefixes: ClassVar[Sequence[str]] = ("/events", "/api/", "/orders", "/capabilities")
+    kinds: ClassVar[Sequence[str]] = (KIND,)
 
     def __init__(self, options: logspace.Options) -> None:
         self._options = options

@@ -81,6 +81,7 @@ class MoesifAdapter(Adapter[moesif.Options, Credential, Tenant]):
     options: ClassVar[type[Table]] = moesif.Options
     id_members: ClassVar[Sequence[str]] = ("transaction_id", "transactionId")
     prefixes: ClassVar[Sequence[str]] = ("/v1/", "/moesifapi/", "/collector/", "/health/")
+    kinds: ClassVar[Sequence[str]] = tuple({one.kind: None for one in EVENT_TYPES.values()})
 
     def __init__(self, options: moesif.Options) -> None:
         self._options = options

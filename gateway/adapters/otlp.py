@@ -98,6 +98,7 @@ class OtlpAdapter(Adapter[otlp.Options, Credential, Tenant]):
         for prefix in ("", "/collector")
         for signal in ("logs", "traces", "metrics")
     )
+    kinds: ClassVar[Sequence[str]] = tuple(signal.kind for signal in SIGNALS)
     paired: ClassVar[bool] = True
 
     def __init__(self, options: otlp.Options) -> None:

@@ -1,11 +1,13 @@
 """What a configuration allows, and the operator should know: warnings of ``gateway check``."""
 
 from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from itertools import chain
 
 from schemas import Problem
 from schemas.addresses import is_loopback
 from schemas.config import Settings
-from schemas.options import FolderOf, Secret
+from schemas.options import FolderOf, Secret, TenantTable
 from schemas.table import Table
 
 EXAMPLES = (
@@ -30,6 +32,7 @@ def find_doubts(settings: Settings) -> list[Problem]:
         for path, one in _tables(name, table):
             found.extend(problem.prefixed(path) for problem in one.find_doubts())
         weak.extend(_weak_credentials(_secrets(name, table)))
+    found += _strangers(settings)
     found += weak[:MOST]
     if len(weak) > MOST:
         found.append(Problem("", f"{len(weak) - MOST} more credentials are as weak."))
@@ -48,6 +51,23 @@ def find_open_examples(settings: Settings) -> Iterator[Problem]:
                     "This credential of the example is known to everybody, and [server] listen "
                     "is open to other machines. `gateway token` makes another one.",
                 )
+
+
+def _strangers(settings: Settings) -> Iterator[Problem]:
+    """Rules of retention for a tenant that is not configured: what it has sent may be stored."""
+    known = {
+        name: [one.tenant for _, one in _tables(name, table) if isinstance(one, TenantTable)]
+        for name, table in settings.dialects.items()
+    }
+    for at, rule in enumerate(settings.retention.rules):
+        chosen = known.values() if rule.dialect is None else [known.get(rule.dialect, [])]
+        tenants = set(chain.from_iterable(chosen))
+        if rule.tenant is not None and rule.tenant not in tenants:
+            similar = get_close_matches(rule.tenant, sorted(tenants), 1)
+            meant = f"; did you mean '{similar[0]}'?" if similar else "."
+            where = "anywhere" if rule.dialect is None else f"in [{rule.dialect}]"
+            message = f"No tenant '{rule.tenant}' is configured {where}{meant}"
+            yield Problem(f"retention.rules[{at}].tenant", message)
 
 
 def _weak_credentials(secrets: Iterable[tuple[str, str]]) -> Iterator[Problem]:

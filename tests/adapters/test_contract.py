@@ -205,6 +205,7 @@ async def test_an_event_belongs_to_the_tenant_of_its_credential(gateway, adapter
         event["tenant"],
         event["kind"],
     )
+    assert known.kind in adapter.kinds
 
 
 @EACH

@@ -28,7 +28,7 @@ def test_an_adapter_without_a_part_of_the_contract_cannot_be_made(name):
         incomplete(None)
 
 
-@pytest.mark.parametrize("name", ["dialect", "options", "prefixes"])
+@pytest.mark.parametrize("name", ["dialect", "options", "prefixes", "kinds"])
 def test_an_adapter_without_a_class_attribute_of_the_contract_cannot_be_defined(name):
     members = {key: value for key, value in vars(TinyAdapter).items() if key != name}
 
