@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -162,14 +162,21 @@ def progress_bars() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield lambda stage, done, total: None
         return
-    with ExitStack() as stack:
-        shown: dict[str, Any] = {}
+    # Where no bar is shown, nothing needs rich.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress as Bars  # noqa: PLC0415
 
-        def progress(stage: str, done: int, total: int) -> None:
-            if stage not in shown:
-                stack.close()
-                bar = click.progressbar(length=total, label=stage, file=sys.stderr)
-                shown[stage] = stack.enter_context(bar)
-            shown[stage].update(done - shown[stage].pos)
+    bars = Bars(console=Console(stderr=True))
+    shown: dict[str, Any] = {}
 
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage not in shown:
+            bars.start()
+            shown[stage] = bars.add_task(stage)
+        bars.update(shown[stage], completed=done, total=total)
+
+    try:
         yield progress
+    finally:
+        if shown:
+            bars.stop()
