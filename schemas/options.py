@@ -38,13 +38,20 @@ def digest_or_text(secret: str) -> None:
             raise ValidationError("sha256: must be followed by 64 hex digits.")
 
 
-def tenant_name(name: str) -> None:
-    """Refuse a name that could not stand in a path or a source."""
+def tenant_name_fault(name: str) -> str:
+    """Why no tenant can have this name, in a path or a source; empty if one can."""
     if not name or name != name.strip() or "/" in name or not name.isprintable():
-        raise ValidationError(
+        return (
             "Must not be empty, begin or end with a space, "
             "or contain '/' or characters that cannot be printed."
         )
+    return ""
+
+
+def tenant_name(name: str) -> None:
+    """Refuse a name for which there is a `tenant_name_fault`."""
+    if fault := tenant_name_fault(name):
+        raise ValidationError(fault)
 
 
 class Secret(fields.String):

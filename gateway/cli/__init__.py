@@ -21,6 +21,7 @@ from gateway.cli.rejected import rejected
 from gateway.cli.replaying import drop, replay
 from gateway.cli.restore import restore
 from gateway.cli.rotate import rotate
+from gateway.cli.send import send
 from gateway.cli.serve import serve
 from gateway.cli.stats import stats
 from gateway.cli.status import status
@@ -38,6 +39,7 @@ _COMMANDS = (
     serve,
     check,
     token,
+    send,
     status,
     stats,
     events,

@@ -73,7 +73,7 @@ def export(path: Path, url: str | None, form: str, follow: bool, **wanted: Any) 
     the end; the exit status is then 65. Parquet needs the extra parquet.
 
     \b
-    Example: gateway export --tenant acme --since 1d --format csv >events.csv
+    Example: gateway export --tenant acme --since 1d --format csv
     """
     settings = read_settings(path)
     if form == "parquet" and sys.stdout.isatty():
