@@ -34,7 +34,7 @@ from gateway.record import EventRecord, Outcome, clock, key_of
 from gateway.rejected import Wanted, content_of, sequences_of
 from gateway.store import Documents, Quarantined, Store
 from gateway.web.provisioning import Provisioning
-from gateway.web.reading import read_on
+from gateway.web.reading import let_others, read_on
 from gateway.web.routes import Routes, normal
 from schemas import Problem, TooMany, Unreadable
 
@@ -243,7 +243,10 @@ class Replay:
         )
         try:
             if whole:
-                raws = [raw for part in endpoint.split(inbound) for raw in part]
+                raws = []
+                for part in endpoint.split(inbound):
+                    raws += part
+                    await let_others()
             await read_on(endpoint, inbound, raws, reading)
         except (Unreadable, TooMany) as error:
             raise _Unfit(Problem("", str(error))) from None
