@@ -12,7 +12,7 @@ import pytest
 from gateway.rejected import Wanted
 from gateway.replay import Order
 from tests.conftest import PROCESS_CONFIG, ROOT, command
-from tests.records import make_rejected
+from tests.records import eventually, locked, make_rejected
 
 TIME = "2026-01-15T10:00:00Z"
 CALL = {"request": {"time": TIME, "verb": "GET", "uri": "https://a/"}}
@@ -327,6 +327,23 @@ async def test_a_replay_that_is_killed_half_way_loses_and_doubles_nothing(runnin
     async with running() as gateway:
         events = await gateway.events()
     assert names == [event["data"]["request"]["uri"] for event in events]
+
+
+async def test_a_replay_while_the_store_is_locked_is_queued_and_can_be_repeated(running, tmp_path):
+    data = json.dumps({"problems": [], "raw": json.dumps(CALL), "path": "/v1/events"})
+    async with running() as gateway:
+        await gateway.gateway._store.append([make_rejected("a", data=data)])
+        with locked(tmp_path / "events.db"):
+            report = await gateway.gateway.replaying().run(Order(Wanted()), lambda *_: None)
+        assert ["queued"] == [one.outcome for one in report.replayed]
+        assert "What is stored is still in quarantine." in report.stopped
+
+        async def drained() -> bool:
+            return ["rejected", "api_call"] == await kinds(gateway)
+
+        await eventually(drained)
+        assert [("duplicate", [])] == await replay(gateway)
+        assert ["api_call"] == await kinds(gateway)
 
 
 def rejected_data() -> str:
