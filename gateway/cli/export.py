@@ -66,7 +66,13 @@ _STEP = 1_000
     help="CloudEvents 1.0 as JSON lines; or a table.",
 )
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes in, until Ctrl+C.")
-def export(path: Path, url: str | None, form: str, follow: bool, **wanted: Any) -> None:
+def export(
+    path: Path,
+    url: str | None,
+    form: str,
+    follow: bool,
+    **wanted: Any,  # Any: the options above, by name
+) -> None:
     """Write stored records to stdout: CloudEvents 1.0, one JSON object a line, or a table.
 
     Reads the store beside a gateway that runs. What is damaged is left out, and counted at

@@ -86,7 +86,7 @@ def _secret(settings: Settings | None, dialect: str, tenant: str | None) -> str:
                 tenants.update(credential.tenants)
                 fits = tenant is None or tenant in credential.tenants
                 if fits and not credential.secret.startswith("sha256:"):
-                    return credential.secret
+                    return str(credential.secret)
     if tenant is not None and tenant not in tenants:
         there = ", ".join(sorted(tenants)) or "none"
         raise click.BadParameter(
