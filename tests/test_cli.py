@@ -63,6 +63,52 @@ def test_check_reports_every_problem_with_file_path_and_nearest_name_and_exits_7
     ] == done.stderr.splitlines()
 
 
+def test_check_writes_what_it_finds_as_json(folder):
+    bad = '[server]\nlistne = "x"\n[spool]\nmax_events = 0\n'
+    (folder / "bad.toml").write_text(bad)
+    done = command("check", "--json", "-c", "bad.toml", cwd=folder)
+
+    assert [78, ""] == [done.exit_code, done.stderr]
+    assert [
+        {
+            "level": "error",
+            "option": "server.listne",
+            "file": "bad.toml",
+            "line": 2,
+            "column": 1,
+            "message": "Unknown option; did you mean 'listen'?",
+        },
+        {
+            "level": "error",
+            "option": "spool.max_events",
+            "file": "bad.toml",
+            "line": 4,
+            "column": 1,
+            "message": "Must be greater than or equal to 1.",
+        },
+    ] == json.loads(done.stdout)
+
+
+def test_check_writes_warnings_as_json_and_succeeds(folder):
+    text = SPACE.replace("0123456789abcdef", "development")
+    (folder / "config.toml").write_text(text)
+    done = command("check", "--json", cwd=folder)
+
+    assert 0 == done.exit_code
+    [found] = json.loads(done.stdout)
+    assert ("warning", 4, 11) == (found["level"], found["line"], found["column"])
+    (folder / "config.toml").write_text(SPACE)
+    assert "[]\n" == command("check", "--json", cwd=folder).stdout
+
+
+def test_check_writes_a_finding_without_a_place_if_it_has_none(folder):
+    [found] = json.loads(command("check", "--json", "-c", "absent.toml", cwd=folder).stdout)
+
+    assert ("error", None, None, "") == tuple(
+        found[name] for name in ("level", "line", "column", "option")
+    )
+
+
 def test_check_shows_no_value_that_is_kept_elsewhere(folder):
     (folder / "secret").write_text("S3cr3t/path\n")
     bad = """

@@ -3,17 +3,38 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.config.interpolation import references
 from gateway.config.positions import find, positions
 from schemas import Problem
 
 
-def report(file: str | Path, problems: Sequence[Problem]) -> list[str]:
-    """A line for each of *problems* of *file*: ``file:line:column: option: message``.
+class Placed(NamedTuple):
+    """A problem, and where it is in its file: line and column begin at 1, and may be unknown."""
 
-    They are in the order of the file. A message may quote a value, and the value may be a
-    secret that is kept elsewhere: it is shown as the reference that stands for it.
+    file: str
+    line: int | None
+    column: int | None
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        """``file:line:column: option: message``."""
+        place = ":".join(str(part) for part in self[:3] if part is not None)
+        return ": ".join(part for part in (place, self.path, self.message) if part)
+
+
+def report(file: str | Path, problems: Sequence[Problem]) -> list[str]:
+    """A line for each of *problems* of *file*, as `place` finds them."""
+    return [str(one) for one in place(file, problems)]
+
+
+def place(file: str | Path, problems: Sequence[Problem]) -> list[Placed]:
+    """*problems* of *file* with their places, in the order of the file.
+
+    A message may quote a value, and the value may be a secret that is kept elsewhere: it
+    is shown as the reference that stands for it.
     """
     path = Path(file)
     try:
@@ -22,12 +43,11 @@ def report(file: str | Path, problems: Sequence[Problem]) -> list[str]:
         known = positions(text)
     except (OSError, ValueError):
         hidden, known = {}, {}
-    placed = [(find(known, problem.path) or (0, 0), problem) for problem in problems]
-    lines = []
-    for position, problem in sorted(placed, key=lambda one: one[0]):
-        place = ":".join(map(str, [path, *(position if any(position) else ())]))
+    found = [(find(known, problem.path) or (0, 0), problem) for problem in problems]
+    placed = []
+    for (line, column), problem in sorted(found, key=lambda one: one[0]):
         message = problem.message
         for value in sorted(filter(None, hidden), key=len, reverse=True):
             message = message.replace(value, hidden[value])
-        lines.append(": ".join(part for part in (place, problem.path, message) if part))
-    return lines
+        placed.append(Placed(str(path), line or None, column or None, problem.path, message))
+    return placed
