@@ -11,6 +11,7 @@ import click
 from gateway import __version__
 from gateway.cli.backup import backup
 from gateway.cli.check import check
+from gateway.cli.completion import completion
 from gateway.cli.doctor import doctor
 from gateway.cli.events import events, tail
 from gateway.cli.export import export
@@ -54,6 +55,7 @@ _COMMANDS = (
     recover,
     rebuild_keys,
     doctor,
+    completion,
 )
 
 for _command in (replay, drop):
