@@ -31,6 +31,9 @@ def backup(path: Path, folder: Path, keep: int | None) -> None:
 
     Works beside a gateway that runs. The copies are durable and read back before the
     command ends.
+
+    \b
+    Example: gateway backup backups --keep 7
     """
     settings = read_settings(path)
     with reports(), progress_bars() as progress:

@@ -24,6 +24,9 @@ def doctor(path: Path) -> None:
     """Examine what the gateway stands on: disk, space, limits, permissions, clock, SQLite.
 
     Run it as the user and with the limits of the gateway. Exits with 69 if anything is bad.
+
+    \b
+    Example: gateway doctor
     """
     settings = read_settings(path)
     databases = [spool_path(settings).absolute()]

@@ -36,6 +36,9 @@ def prune(path: Path, **wanted: Any) -> None:  # Any: the options above, by name
 
     The running gateway does it and goes on. The result names the files that may still
     have them: backups and rotated stores.
+
+    \b
+    Example: gateway prune --before 400d --tenant acme
     """
     settings = read_settings(path)
 

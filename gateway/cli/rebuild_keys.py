@@ -14,6 +14,9 @@ def rebuild_keys(path: Path) -> None:
     """Make the index of keys, by which duplicates are found, anew from the events.
 
     Stop the gateway before. Keys of events of earlier, rotated stores are kept.
+
+    \b
+    Example: gateway rebuild-keys
     """
     settings = read_settings(path)
     with reports(), progress_bars() as progress:

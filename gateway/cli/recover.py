@@ -19,6 +19,9 @@ def recover(old: Path, new: Path) -> None:
 
     Both are files of SQLite stores; OLD is not changed, and its WAL must be beside it.
     Events keep their sequences. What could not be read is counted.
+
+    \b
+    Example: gateway recover events.db recovered.db
     """
     with reports(), progress_bars() as progress:
         done = care_for(f"sqlite:///{old}").recover(new, progress)

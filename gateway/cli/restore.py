@@ -25,6 +25,9 @@ def restore(path: Path, backup: Path) -> None:
     Stop the gateway before. What was there is moved aside, not deleted. Events that
     wait in the present spool stay in it. Sequences continue after the highest one
     that may have been given. If this is interrupted, the next start finishes it.
+
+    \b
+    Example: gateway restore "$(ls -d backups/* | tail -n 1)"
     """
     settings = read_settings(path)
     with reports(), progress_bars() as progress:

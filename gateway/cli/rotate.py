@@ -17,6 +17,9 @@ def rotate(path: Path) -> None:
 
     The running gateway does it and goes on. Sequences continue. The new store knows the
     events of the old one, so that a late retry is still a duplicate, and has all documents.
+
+    \b
+    Example: gateway rotate
     """
     settings = read_settings(path)
     with reports():

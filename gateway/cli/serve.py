@@ -59,7 +59,7 @@ def serve(given: Path | None, listen: str | None, log_level: str | None) -> None
     file in /etc with --config or GATEWAY_CONFIG.
 
     \b
-    Example: gateway serve --listen 127.0.0.1:8088 --log-level warning
+    Example: gateway serve --log-level debug
     """
     overrides: dict[str, dict[str, object]] = {}
     if listen is not None:

@@ -25,6 +25,9 @@ def verify(path: Path, url: str | None) -> None:
     """Examine the store and the spool; exit with 65 if anything is wrong with them.
 
     Works beside a gateway that runs. What arrives meanwhile waits in the WAL.
+
+    \b
+    Example: gateway verify
     """
     settings = read_settings(path)
     with reports():
