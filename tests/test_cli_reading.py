@@ -133,7 +133,7 @@ def test_a_time_with_a_space_or_of_today_is_in_the_local_zone(monkeypatch):
 
 
 def test_stats_adds_up_what_came_in_by_tenant_and_kind(filled):
-    done = command("stats", "-c", "config.toml", cwd=filled)
+    done = command("stats", "-c", "config.toml", "--dialect", "moesif", cwd=filled)
 
     rows = {row["kind"]: row for row in map(json.loads, done.stdout.splitlines())}
     assert {"hour": 3, "day": 3, "ever": 8} == rows["api_call"]["events"]
@@ -184,8 +184,25 @@ async def test_on_a_terminal_events_are_rows_that_cannot_play_tricks(tmp_path):
 def test_on_a_terminal_stats_are_a_table(filled):
     shown = on_terminal(filled, "stats", "-c", "config.toml")
 
-    assert "moesif/acme" in shown
-    assert "invalid 3" in shown
+    assert re.search(r"moesif/acme +api_call +3 +3 +8 +7 +0 +\d+ s ago", shown)
+    assert re.search(r"moesif/acme +invalid +3 +3 +3", shown)
+
+
+def test_stats_names_each_configured_tenant_that_sent_nothing(filled):
+    done = command("stats", "-c", "config.toml", "--tenant", "T1", cwd=filled)
+
+    [row] = map(json.loads, done.stdout.splitlines())
+    assert ("device", "T1", "", None) == tuple(
+        row[name] for name in ("dialect", "tenant", "kind", "last_received")
+    )
+    assert {"hour": 0, "day": 0, "ever": 0} == row["events"]
+
+
+def test_stats_of_a_tenant_that_nobody_knows_is_an_error(filled):
+    done = command("stats", "-c", "config.toml", "--tenant", "acmee", cwd=filled)
+
+    assert 2 == done.exit_code
+    assert "Nothing is known of 'acmee'. The store has counts of: acme." in done.stderr
 
 
 def post(process, body: str) -> None:

@@ -12,6 +12,7 @@ import click
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.cli.console import UNAVAILABLE, config_option, fail, read_settings, show
+from gateway.cli.tables import duration
 from schemas.addresses import split_address
 
 _SECONDS = 5.0
@@ -83,12 +84,14 @@ def _numbers(page: str) -> dict[str, Any]:  # Any: JSON
 
 def _words(told: dict[str, Any]) -> str:
     state = "ready" if told.get("status") == "ready" else "NOT READY"
+    if told.get("store") == "unavailable":
+        state += ", but the store is unavailable and events wait in the spool"
     if told.get("reason"):
         state += f": {told['reason']}"
     since = ""
     if told["started"] is not None:
         up = int(time.time() - datetime.fromisoformat(told["started"]).timestamp())
-        since = f", up {_duration(up)}, since {told['started']}"
+        since = f", up {duration(up)}, since {told['started']}"
     memory = f", {told['memory_bytes'] / (1 << 20):,.0f} MiB" if told["memory_bytes"] else ""
     return "\n".join(
         (
@@ -99,10 +102,3 @@ def _words(told: dict[str, Any]) -> str:
             f"now        {told['spooled']:,} events spooled, {told['connections']:,} connections",
         )
     )
-
-
-def _duration(seconds: int) -> str:
-    for length, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"

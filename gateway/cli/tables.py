@@ -46,16 +46,21 @@ def print_rows(
     rows: Iterable[Sequence[str]],
     numbers: Iterable[int],
     unbroken: Iterable[int] = (),
+    *,
+    whole: bool = False,
 ) -> None:
     """Show *rows* under *heads*; the columns at *numbers* are aligned to the right.
 
-    What stands in a column of *unbroken* is not broken into lines.
+    What stands in a column of *unbroken* is not broken into lines. With *whole* nothing is
+    cut: what does not fit goes on in the next line.
     """
     table = _table(*heads)
     for at in numbers:
         table.columns[at].justify = "right"
     for at in unbroken:
         table.columns[at].no_wrap = True
+    for column in table.columns:
+        column.overflow = "fold" if whole else column.overflow
     for row in rows:
         table.add_row(*map(plain, row))
     Console().print(table)
@@ -89,6 +94,14 @@ def _print_excerpt(console: Console, text: str, start: int, end: int, *, missing
     console.print(
         " " * (_INDENT + start - first), Text(carets, "bold red"), said, sep="", no_wrap=True
     )
+
+
+def duration(seconds: int) -> str:
+    """A time span in its largest unit that is not coarse."""
+    for length, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 def shown_time(micros: int) -> str:
