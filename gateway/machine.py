@@ -34,7 +34,10 @@ def examine(folders: Sequence[Path], needed: int) -> Iterator[Finding]:
             yield Finding("bad", str(folder), "cannot be written by this user, or is not there")
             continue
         yield _file_system(folder)
-        yield _fsync(folder)
+        try:
+            yield _fsync(folder)
+        except OSError as error:
+            yield Finding("bad", str(folder), f"cannot be written: {error.strerror}")
         yield _space(folder, needed)
         yield _folder_mode(folder)
     yield _file_limit()

@@ -6,11 +6,13 @@ what its SDKs were seen to send: camelCase spellings, ``null`` and ``""`` for
 interpret are not named here; they stay in the event's text.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from marshmallow import INCLUDE, fields, validate
 
-from schemas.base import Lenient
+from schemas.base import Lenient, Problem
 from schemas.fields import Name, Object, RequiredText, Text
 from schemas.options import (
     Choice,
@@ -157,6 +159,9 @@ class Rule(Lenient):
     response = fields.Dict(load_default=dict)
 
 
+_SILENT = "SDKs send no API calls of this application."
+
+
 class Application(TenantTable):
     """An application whose SDKs may report."""
 
@@ -181,6 +186,15 @@ class Application(TenantTable):
         "A JSON file with the answer to GET /v1/rules, an array; absent: [].",
         default=None,
     )
+
+    def find_doubts(self) -> Iterator[Problem]:
+        """With a rate of 0 the client is silent, and nobody sees an error."""
+        if self.sample_rate == 0:
+            yield Problem("sample_rate", _SILENT)
+        if self.sample_rate is None and self.config_file is not None:
+            document = msgspec.json.decode(self.config_file)
+            if document["sample_rate"] == 0:
+                yield Problem("config_file", f"sample_rate is 0. {_SILENT}")
 
 
 class Options(Table):

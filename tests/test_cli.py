@@ -244,6 +244,27 @@ def test_a_rule_of_retention_with_an_unknown_dialect_or_kind_is_refused(folder, 
     assert any(line.startswith(f"c.toml:6:{problem}") for line in told), told
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("sample_rate = 0", "5:1: moesif.applications[0].sample_rate: SDKs send no API calls of"),
+        (
+            'config_file = "c.json"',
+            "5:1: moesif.applications[0].config_file: sample_rate is 0. SDKs",
+        ),
+        ('config_file = "c.json"\nsample_rate = 1', None),
+    ],
+)
+def test_check_warns_of_sampling_that_lets_nothing_through(folder, options, told):
+    (folder / "c.json").write_text('{"sample_rate": 0}')
+    text = f'[[moesif.applications]]\ntenant = "a"\nids = ["0123456789abcdef"]\n\n{options}\n'
+    *warnings, _ = checked(folder, text)
+
+    expected = [] if told is None else [f"warning: c.toml:{told}"]
+    assert len(expected) == len(warnings)
+    assert all(map(str.startswith, warnings, expected))
+
+
 def test_check_tells_of_some_weak_credentials_and_counts_the_others(folder):
     weak = str([f"t{number}" for number in range(30)])
     told = checked(folder, SPACE.replace('["0123456789abcdef"]', weak))
