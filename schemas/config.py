@@ -325,7 +325,9 @@ def _schema(kinds: tuple[tuple[str, type[Table]], ...]) -> Strict:
 
 
 def settings(loaded: Mapping[str, Table]) -> Settings:
-    """The settings whose tables *loaded* has by name."""
+    """The settings whose tables *loaded* has by name; what some take from others is added."""
     common: dict[str, Any] = {name: loaded[name] for name in _TABLES}
-    dialects = {name: table for name, table in loaded.items() if name not in _TABLES}
+    dialects = {
+        name: table.completed(loaded) for name, table in loaded.items() if name not in _TABLES
+    }
     return Settings(**common, dialects=MappingProxyType(dialects))

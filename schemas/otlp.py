@@ -7,12 +7,15 @@ except that ids of traces and spans are hexadecimal and enums are numbers
 text, and numbers are accepted. null means "not set".
 """
 
+import dataclasses
 import re
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 import msgspec
 from marshmallow import ValidationError, fields, validate
 
+from schemas import moesif
 from schemas.base import Lenient
 from schemas.fields import INT32, Name, Shape, Text
 from schemas.options import (
@@ -284,6 +287,12 @@ class Application(TenantTable):
     )
 
 
+class Shared(Application):
+    """An application of ``[moesif]``."""
+
+    written: ClassVar[bool] = False
+
+
 class Options(Table):
     """The table ``[otlp]``."""
 
@@ -298,4 +307,22 @@ class Options(Table):
         "Store the log records of a request that is repeated byte for byte once.",
         default=True,
     )
+    moesif_applications: bool = option(
+        Flag(),
+        "The applications of [moesif] may report too, with the same ids and rules of masking.",
+        default=True,
+    )
     applications: tuple[Application, ...] = tables(Application, "Who may report.", unique="tenant")
+
+    def completed(self, others: Mapping[str, Table]) -> Self:
+        """Add the applications of ``[moesif]`` that have no table of their own here."""
+        known = others.get("moesif")
+        if not self.moesif_applications or not isinstance(known, moesif.Options):
+            return self
+        own = {one.tenant for one in self.applications}
+        shared = tuple(
+            Shared(tenant=one.tenant, ids=one.ids, redact=one.redact)
+            for one in known.applications
+            if one.tenant not in own
+        )
+        return dataclasses.replace(self, applications=self.applications + shared)

@@ -14,7 +14,7 @@ type of its field. The schema is derived from the class:
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar, dataclass_transform, overload
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform, overload
 
 from marshmallow import ValidationError, fields, missing, post_load, validate
 
@@ -87,8 +87,12 @@ def tables(kind: type[TableT], help_text: str, *, unique: str | None = None) -> 
     field_specifiers=(option, items, mapping, table, tables),
 )
 class Table:
-    """A table of the configuration; each subclass is a frozen dataclass."""
+    """A table of the configuration; each subclass is a frozen dataclass.
 
+    `written` is False for what is not in the file at this place, but taken from another table.
+    """
+
+    written: ClassVar[bool] = True
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def __init_subclass__(cls) -> None:
@@ -101,6 +105,10 @@ class Table:
     def find_doubts(self) -> Iterator[Problem]:
         """What is allowed, and probably not what the operator means."""
         return iter(())
+
+    def completed(self, others: "Mapping[str, Table]") -> Self:
+        """This table with what it takes from *others*, which are all tables by name."""
+        return self
 
     def options(
         self,

@@ -28,6 +28,7 @@ from gateway.adapters.batch import STATUS, headers_of, read_batch
 from gateway.adapters.otlp_json import split_json
 from gateway.adapters.otlp_records import LOG, SPAN, AnyRecordType, body_digest, subject_of
 from gateway.adapters.otlp_signals import LOGS, SIGNALS, SPANS, Signal
+from gateway.auth import digest_of
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, keys_of, new_ids
 from gateway.store import Documents
@@ -141,8 +142,13 @@ class OtlpAdapter(Adapter[otlp.Options, Credential, Tenant]):
         )
 
     def credentials(self) -> Iterable[Credential]:
+        own: set[bytes] = set()
         for application in self._options.applications:
             for secret in application.ids:
+                if application.written:
+                    own.add(digest_of(secret))
+                elif digest_of(secret) in own:
+                    continue  # An id in both tables belongs to whom [otlp] gives it.
                 yield Credential(secret, [application.tenant])
 
     def secret(self, head: Head) -> str | None:

@@ -79,7 +79,7 @@ def _weak_credentials(secrets: Iterable[tuple[str, str]]) -> Iterator[Problem]:
 
 
 def _tables(path: str, table: Table) -> Iterator[tuple[str, Table]]:
-    """*table* and those within it, with their paths."""
+    """*table* and those that are written within it, with their paths."""
     yield path, table
     for name, field, value in table.options():
         where = f"{path}.{name}"
@@ -87,7 +87,7 @@ def _tables(path: str, table: Table) -> Iterator[tuple[str, Table]]:
             yield from _tables(where, value)
         elif isinstance(value, tuple):
             for at, one in enumerate(value):
-                if isinstance(one, Table):
+                if isinstance(one, Table) and one.written:
                     # What a folder holds has no place in the file of the configuration.
                     step = "" if isinstance(field, FolderOf) else f"[{at}]"
                     yield from _tables(f"{where}{step}", one)
