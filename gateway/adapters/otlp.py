@@ -241,8 +241,13 @@ def _is_known(content_type: str) -> bool:
 
 
 def _paths(path: str) -> Sequence[str]:
-    """The addresses of *path*: Moesif's own proxy serves the collector below a prefix."""
-    return (path, f"/collector{path}")
+    """The addresses of *path*.
+
+    Moesif's own proxy serves the collector below a prefix. Moesif's page on OpenTelemetry sets
+    the address of a signal as the ``endpoint``, to which exporters append that of the signal.
+    """
+    prefixes = ("", "/collector", *(signal.path for signal in SIGNALS))
+    return [f"{prefix}{path}" for prefix in prefixes]
 
 
 def _told(problems: Sequence[Problem]) -> str:

@@ -363,6 +363,15 @@ def test_another_content_type_is_415(otlp, media_type):
     assert "application/x-protobuf, application/json" in message_of(answer)
 
 
+@pytest.mark.parametrize("endpoint", ["", "/", "/collector", "/v1/traces", "/v1/logs"])
+@pytest.mark.parametrize(
+    ("path", "document", "kind"), [(LOGS, logs(LOG), "log"), (TRACES, spans(SPAN), "span")]
+)
+def test_exporters_append_the_address_to_their_endpoint(otlp, endpoint, path, document, kind):
+    assert 200 == otlp.post(f"{endpoint}{path}", document).status
+    assert [kind] == [event["kind"] for event in otlp.events()]
+
+
 @BOTH
 def test_metrics_are_404(otlp, media_type):
     answer = otlp.post("/v1/metrics", b"", media_type)
