@@ -153,9 +153,10 @@ class Intake:
             return None
         found = await self.conflicts.among(records, outcomes)
         path = inbound.head.path
-        await self._make_durable(
-            [quarantine.of_conflict(one.event, one.stored, path) for one in found], False
+        kept = await in_turns(
+            lambda one: quarantine.of_conflict(one.event, one.stored, path), found
         )
+        await self._make_durable(kept, False)
         return records[outcomes.index(Outcome.DUPLICATE)]
 
     async def quarantine_body(

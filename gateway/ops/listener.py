@@ -24,7 +24,9 @@ class _WithoutContent(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if not isinstance(error, HttpProcessingError):
             return True
-        log.info("request_malformed", listener="ops", error=type(error).__name__)
+        # aiohttp's message has one argument, the address of the client.
+        client = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        log.info("request_malformed", listener="ops", client=client, error=type(error).__name__)
         return False
 
 

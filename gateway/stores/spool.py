@@ -65,16 +65,26 @@ class Spool:
         """Which of *identities* wait here."""
         return self._identities.intersection(identities) if self._identities else set()
 
-    async def contents(self, identities: Collection[bytes]) -> dict[bytes, Content]:
-        """What waits here of the records with *identities*. Raises StoreError."""
-        asked = list(self.known(identities))
-        if not asked:
-            return {}
-        rows = await self._database.run(
-            lambda db: [row for one in asked for row in db.execute(_HELD, (one,))]
-        )
-        records = [_DECODE(blob) for (blob,) in rows]
-        return {one.identity: Content(one.id, one.data) for one in records}
+    async def contents(self, identities: Collection[bytes], max_bytes: int) -> dict[bytes, Content]:
+        """What waits here of the records with *identities*; it ends after *max_bytes* bytes.
+
+        Raises StoreError.
+        """
+        asked = self.known(identities)
+
+        def work(db: sqlite3.Connection) -> dict[bytes, Content]:
+            found: dict[bytes, Content] = {}
+            room = max_bytes
+            for identity in asked:
+                for (blob,) in db.execute(_HELD, (identity,)):
+                    room -= len(blob)
+                    if room < 0:
+                        return found
+                    record = _DECODE(blob)
+                    found[identity] = Content(record.id, record.data)
+            return found
+
+        return await self._database.run(work) if asked else {}
 
     @property
     def sync_seconds(self) -> Buckets:

@@ -72,10 +72,13 @@ def unpacked(package: str, folder: Path) -> Path:
     def unpack() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        if not _succeeds("apt-get", "download", "--quiet=2", package, cwd=folder):
+        download = "apt-get", "download", "--quiet=2", package
+        if not _succeeds(*download, cwd=folder):
+            # The lists of packages may be old, or missing.
             if os.geteuid() == 0:
-                _run("apt-get", "update", "--quiet=2")
-            _run("apt-get", "download", "--quiet=2", package, cwd=folder)
+                _succeeds("apt-get", "update", "--quiet=2", cwd=folder)
+            if not _succeeds(*download, cwd=folder):
+                unavailable(f"Debian's package {package} cannot be downloaded")
         [archive] = folder.glob("*.deb")
         _run("dpkg-deb", "--extract", str(archive), str(folder))
         archive.unlink()

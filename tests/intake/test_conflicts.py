@@ -148,6 +148,26 @@ async def test_a_duplicate_of_an_event_that_expired_counts_as_not_compared(runni
         assert (0, 1) == (await gateway.metric(CONFLICTS), await gateway.metric(NOT_COMPARED))
 
 
+async def test_a_large_text_is_compared_as_it_is_written(running, monkeypatch):
+    monkeypatch.setattr(conflicts, "_AS_JSON", 100)
+    async with running(KEEP) as gateway:
+        event = reading(id="1", system="a" * 200)
+        await gateway.logspace([event])
+        await gateway.logspace([event])
+        assert 0 == await gateway.metric(CONFLICTS)
+        await gateway.logspace(json.dumps([event], indent=1).encode())
+        assert 1 == await gateway.metric(CONFLICTS)
+
+
+async def test_what_waits_in_the_spool_is_read_within_a_bound(tmp_path):
+    async with closing(await open_spool(tmp_path / "spool.db", 10)) as spool:
+        await spool.append([make_record(name, data=f'"{"x" * 1000}"') for name in "abc"])
+        asked = {key_of(name) for name in "abcd"}
+
+        assert {key_of(name) for name in "abc"} == (await spool.contents(asked, 1 << 20)).keys()
+        assert 1 == len(await spool.contents(asked, 1900))
+
+
 async def test_more_duplicates_than_may_wait_count_as_not_compared(running, monkeypatch):
     monkeypatch.setattr(conflicts, "_WAITING", 3)
     async with running() as gateway:

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.conftest import Running
 from tests.records import eventually, locked
@@ -137,12 +138,15 @@ async def test_a_page_that_rebinds_its_name_reads_nothing(shared, host, path):
 
 
 async def test_a_malformed_request_to_operators_is_logged_without_what_was_sent(running, caplog):
-    async with running() as gateway:
-        host, port = gateway.gateway.ops_address
-        reader, writer = await asyncio.open_connection(host, port)
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\nsecret value\r\n\r\n")
-        assert b" 400 " in await reader.readline()
-        writer.close()
+    with capture_logs() as lines:
+        async with running() as gateway:
+            host, port = gateway.gateway.ops_address
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\nsecret value\r\n\r\n")
+            assert b" 400 " in await reader.readline()
+            writer.close()
 
+    [line] = [line for line in lines if line["event"] == "request_malformed"]
+    assert ("ops", "127.0.0.1") == (line["listener"], line["client"])
     assert not [record for record in caplog.records if "aiohttp" in record.name]
     assert "secret value" not in caplog.text
