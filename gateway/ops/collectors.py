@@ -1,7 +1,8 @@
 """Metrics that are counted in plain Python, and made when they are scraped.
 
 A counter of the client library takes a lock for each increment. That is not needed
-where only the event loop's thread counts.
+where only the event loop's thread counts. A scrape is made on another thread: what it
+reads is copied by one call of C, or is one number.
 """
 
 from collections import Counter
@@ -47,7 +48,7 @@ class EventCounts(Collector):
 
     def expect(self, who: tuple[str, str]) -> dict[Outcome, int]:
         """Have all series of a dialect and a tenant, with 0 where nothing was counted."""
-        for counts in (self.rejected, self.bytes, self.conflicts, self.not_compared):
+        for counts in (self.rejected, self.bytes, self.conflicts):
             counts[who] += 0
         for outcome in (Outcome.STORED, Outcome.DUPLICATE):
             self.drained[*who, outcome.value] += 0
@@ -55,7 +56,7 @@ class EventCounts(Collector):
 
     def collect(self) -> Iterable[Metric]:
         for outcome, (name, text) in _EVENTS_OF.items():
-            counts = {who: by_outcome.get(outcome, 0) for who, by_outcome in self.events.items()}
+            counts = {who: counted.get(outcome, 0) for who, counted in list(self.events.items())}
             yield counter(name, text, WHO, counts)
         rejected = "Invalid events and unreadable bodies sent to quarantine, repeats included."
         yield counter("gateway_rejected", rejected, WHO, self.rejected)

@@ -1,5 +1,6 @@
 """The operator's listener: health checks and metrics."""
 
+import asyncio
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Collection
@@ -70,7 +71,8 @@ def ops_app(
 
     async def scrape(_: web.Request) -> web.Response:
         await metrics.prepare()
-        text = generate_latest(metrics.registry)
+        # With many tenants it is long, and others have their turn meanwhile.
+        text = await asyncio.to_thread(generate_latest, metrics.registry)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application(middlewares=[check_host])

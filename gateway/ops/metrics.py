@@ -33,13 +33,7 @@ _REQUEST_SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)
 _BODY_BYTES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 24)
 
 # Refusals that are shown from the start, with 0: an alert sees no growth of a series that begins.
-_OF_TENANTS = (
-    Reason.NOT_JSON,
-    Reason.INVALID,
-    Reason.OVERLOADED,
-    Reason.UNAVAILABLE,
-    Reason.INTERNAL,
-)
+_OF_TENANTS = (Reason.OVERLOADED, Reason.UNAVAILABLE, Reason.INTERNAL)
 _OF_NOBODY = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_UNKNOWN)
 
 _LAG_INTERVAL = 0.05

@@ -109,12 +109,12 @@ class Budget:
         return Refusal(Reason.OVERLOADED, "The requests being answered have too many bytes.")
 
     def by_tenant(self) -> Mapping[Who, int]:
-        """How many bytes the requests of each tenant have reserved."""
-        return {who: account.size for who, account in self._accounts.items()}
+        """How many bytes the requests of each tenant have reserved. For any thread."""
+        return {who: account.size for who, account in list(self._accounts.items())}
 
     def requests_by_tenant(self) -> Mapping[Who, int]:
-        """How many requests of each tenant are being answered."""
-        return {who: account.requests for who, account in self._accounts.items()}
+        """How many requests of each tenant are being answered. For any thread."""
+        return {who: account.requests for who, account in list(self._accounts.items())}
 
 
 class Share(msgspec.Struct, gc=False):

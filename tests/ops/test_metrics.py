@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 import time
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -267,6 +268,21 @@ async def test_limits_are_shown_as_they_are_configured(running):
 async def test_refusals_that_an_alert_needs_are_0_from_the_start(gateway):
     labels = 'dialect="device",reason="unavailable",tenant="T2"'
     assert f"gateway_refused_total{{{labels}}} 0.0" in await page(gateway)
+
+
+async def test_a_page_is_made_beside_the_event_loop(gateway):
+    made_by = set()
+
+    def read() -> float:
+        made_by.add(threading.get_ident())
+        return 0
+
+    gateway.gateway.metrics.watch("of_a_test", "Nothing.", read)
+    made_by.clear()
+    await page(gateway)
+
+    assert made_by
+    assert threading.get_ident() not in made_by
 
 
 async def test_a_disk_that_hangs_holds_a_scrape_for_half_a_second_at_most(gateway, monkeypatch):
