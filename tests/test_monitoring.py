@@ -1,28 +1,36 @@
 """The alerts and the dashboard: every metric in them exists, and every alert fires when it has to.
 
-The slow tests use Prometheus's own promtool.
+The slow tests use a real Prometheus and its promtool.
 """
 
+import asyncio
 import itertools
 import json
 import re
 import shutil
+import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.adapters.test_logspace import reading
 from tests.clients.installs import CLIENTS, unavailable, unpacked
 from tests.conftest import ROOT, Running
+from tests.records import eventually, locked
 
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 RULE_TESTS = RULES.with_name("rules_test.yml")
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 WINDOW = re.compile(r"\$__rate_interval|\$__range|\$__interval")
+
+
+SMALL = {"quarantine": {"max_records": 1}}
 
 
 def alerts() -> list[str]:
@@ -40,9 +48,9 @@ def queries() -> Iterator[tuple[str, str]]:
             yield panel["title"], target["expr"]
 
 
-def bound(query: str) -> str:
+def bound(query: str, window: str = "5m") -> str:
     """A query as Grafana sends it."""
-    return re.sub(r"\$\w+", ".*", WINDOW.sub("5m", query))
+    return re.sub(r"\$\w+", ".*", WINDOW.sub(window, query))
 
 
 async def samples(gateway: Running) -> dict[str, set[str]]:
@@ -56,10 +64,22 @@ async def samples(gateway: Running) -> dict[str, set[str]]:
     }
 
 
+LATE = {
+    "typeId": "0045",
+    "description": "",
+    "appId": "a",
+    "severity": 1,
+    "data": {},
+    "timestamp": 1,
+}
+
+
 async def used(gateway: Running) -> None:
     """Have a series of every metric: some are there only once something happened."""
     await gateway.logspace([reading(id="1"), {}])
+    await gateway.logspace([reading(id="1", system="other"), *({"n": at} for at in range(3))])
     await gateway.device({})
+    await gateway.device(LATE)
 
 
 def metrics_of(query: str) -> dict[str, set[str]]:
@@ -75,19 +95,8 @@ async def test_every_metric_of_the_dashboard_and_the_alerts_is_scraped(running):
     exprs += [one["definition"] for one in dashboard()["templating"]["list"] if "definition" in one]
     expressions = RULES.read_text().split("- alert: ")[1:]
     exprs += [one.partition("labels:")[0] for one in expressions]
-    async with running({"quarantine": {"max_records": 1}}) as gateway:
+    async with running(SMALL) as gateway:
         await used(gateway)
-        await gateway.logspace([{"n": at} for at in range(3)])
-        await gateway.device(
-            {
-                "typeId": "0045",
-                "description": "",
-                "appId": "a",
-                "severity": 1,
-                "data": {},
-                "timestamp": 1,
-            }
-        )
         known = await samples(gateway)
     wanted = {name: labels for expr in exprs for name, labels in metrics_of(expr).items()}
 
@@ -150,13 +159,17 @@ def test_panels_of_the_dashboard_do_not_overlap():
         assert beside or below, (one, other)
 
 
+def program(name: str) -> str:
+    """A program of Debian's package prometheus, which is unpacked where it is not installed."""
+    found = shutil.which(name)
+    if found is None and shutil.which("apt-get"):
+        found = str(unpacked("prometheus", CLIENTS / "prometheus") / "usr" / "bin" / name)
+    return found or unavailable(f"{name} is not installed: apt-get install prometheus")
+
+
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    """Prometheus's promtool; Debian's package is unpacked, and nothing of it started."""
-    found = shutil.which("promtool")
-    if found is None and shutil.which("apt-get"):
-        found = str(unpacked("prometheus", CLIENTS / "prometheus") / "usr" / "bin" / "promtool")
-    return found or unavailable("promtool is not installed: apt-get install prometheus")
+    return program("promtool")
 
 
 def run(*command: object, page: str | None = None) -> "subprocess.CompletedProcess[str]":
@@ -212,3 +225,101 @@ def test_every_query_of_the_dashboard_is_promql(promtool, tmp_path):
 
     assert 0 == done.returncode, done.stdout + done.stderr
     assert f"{len(rules)} rules found" in done.stdout
+
+
+class Prometheus:
+    """A real Prometheus with our alerts, which scrapes a gateway every half second."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    async def ask(self, path: str, **parameters: str) -> Any:
+        async with self._session.get(f"{self._url}/api/v1/{path}", params=parameters) as response:
+            answer = await response.json()
+        assert "success" == answer["status"], (parameters, answer)
+        return answer["data"]
+
+    async def found(self, query: str) -> list[Any]:
+        return (await self.ask("query", query=bound(query, "10s")))["result"]
+
+    async def firing(self, alert: str) -> list[Any]:
+        shown = (await self.ask("alerts"))["alerts"]
+        return [one for one in shown if one["labels"]["alertname"] == alert]
+
+
+@asynccontextmanager
+async def scraping(folder: Path, gateway: Running) -> AsyncIterator[Prometheus]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config = {
+        "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
+        "rule_files": [str(RULES)],
+        "scrape_configs": [
+            {
+                "job_name": "gateway",
+                "static_configs": [{"targets": [gateway.ops_url.removeprefix("http://")]}],
+            }
+        ],
+    }
+    # JSON is YAML too.
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    process = await asyncio.create_subprocess_exec(
+        program("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={address}",
+        "--log.level=error",
+    )
+    prometheus = Prometheus(gateway.session, f"http://{address}")
+
+    async def scraped() -> bool:
+        with suppress(aiohttp.ClientError, AssertionError):
+            return len(await prometheus.found("rate(gateway_loop_lag_seconds_count[10s])")) == 1
+        return False
+
+    try:
+        await eventually(scraped, 60)
+        yield prometheus
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@pytest.mark.slow
+async def test_a_real_prometheus_answers_every_query_of_the_dashboard(running, tmp_path):
+    async with running(SMALL) as gateway:
+        await used(gateway)
+        async with scraping(tmp_path, gateway) as prometheus:
+            # A rate has to have something to grow.
+            await used(gateway)
+            for title, query in queries():
+
+                async def answered(query: str = query) -> list[Any]:
+                    return await prometheus.found(query)
+
+                assert await eventually(answered), title
+            for variable in dashboard()["templating"]["list"][1:]:
+                series, label = re.fullmatch(
+                    r"label_values\((.*), (\w+)\)", variable["definition"]
+                ).groups()
+                values = await prometheus.ask(f"label/{label}/values", **{"match[]": bound(series)})
+                assert values, variable["name"]
+
+
+@pytest.mark.slow
+async def test_a_real_prometheus_notices_a_locked_store(running, tmp_path):
+    async with running() as gateway, scraping(tmp_path, gateway) as prometheus:
+        assert [] == await prometheus.firing("GatewayStoreUnavailable")
+        with locked(tmp_path / "events.db"):
+            await gateway.device(LATE)
+            [alert] = await eventually(lambda: prometheus.firing("GatewayStoreUnavailable"))
+
+        assert "critical" == alert["labels"]["severity"]
+        assert "the spool" in alert["annotations"]["summary"]
+        await eventually(lambda: cleared(prometheus, "GatewayStoreUnavailable"))
+
+
+async def cleared(prometheus: Prometheus, alert: str) -> bool:
+    return not await prometheus.firing(alert)

@@ -48,7 +48,7 @@ class EventCounts(Collector):
 
     def expect(self, who: tuple[str, str]) -> dict[Outcome, int]:
         """Have all series of a dialect and a tenant, with 0 where nothing was counted."""
-        for counts in (self.rejected, self.bytes, self.conflicts):
+        for counts in (self.rejected, self.bytes, self.conflicts, self.not_compared):
             counts[who] += 0
         for outcome in (Outcome.STORED, Outcome.DUPLICATE):
             self.drained[*who, outcome.value] += 0
