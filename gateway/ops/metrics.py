@@ -109,7 +109,7 @@ class Metrics:
         Tenants are a dialect and a name. Each has its series, with 0 if it sends nothing:
         else no alert could tell that.
         """
-        self._counts.configured = known = set(tenants)
+        self._counts.configured = known = dict.fromkeys(tenants)
         for who in known:
             self._counts.expect(who)
             self._expect_dialect(who[0])
