@@ -6,7 +6,6 @@ Labels are configured names and members of closed lists, never text of clients.
 import asyncio
 import platform
 import time
-from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import (
@@ -20,7 +19,7 @@ from prometheus_client import (
 )
 
 from gateway import __version__
-from gateway.buckets import Buckets
+from gateway.buckets import Buckets, WaitingBuckets
 from gateway.errors import Reason
 from gateway.ops.collectors import WHO, Each, EventCounts, Histograms, Labels, Values
 from gateway.ops.collectors import counter as counter_of
@@ -38,6 +37,9 @@ _OF_NOBODY = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_UNKNOWN)
 
 _LAG_INTERVAL = 0.05
 
+_Waiting = tuple[Callable[[float], None], Callable[[float], None]]
+"""What takes the duration of a request, and the size of its body."""
+
 
 class Metrics:
     """The gateway's metrics, in a separate registry."""
@@ -53,9 +55,9 @@ class Metrics:
         )
         self._counts = EventCounts()
         new.register(self._counts)
-        self._answered: dict[str, tuple[Buckets, Buckets]] = {}
-        self._answer_seconds: dict[str, Buckets] = {}
-        self._body_bytes: dict[str, Buckets] = {}
+        self._answered: dict[str, _Waiting] = {}
+        self._answer_seconds: dict[str, WaitingBuckets] = {}
+        self._body_bytes: dict[str, WaitingBuckets] = {}
         self.watch_histograms(
             "request_seconds",
             "From a request's head to its answer.",
@@ -120,26 +122,26 @@ class Metrics:
         self._configured_at.set_to_current_time()
         self._config_hash.set(fingerprint)
 
-    def _expect_dialect(self, dialect: str) -> tuple[Buckets, Buckets]:
-        known = self._answered.get(dialect)
-        if known is None:
-            known = Buckets(_REQUEST_SECONDS), Buckets(_BODY_BYTES)
-            self._answered[dialect] = known
-            self._answer_seconds[dialect], self._body_bytes[dialect] = known
-        return known
+    def _expect_dialect(self, dialect: str) -> _Waiting:
+        took, sizes = WaitingBuckets(_REQUEST_SECONDS), WaitingBuckets(_BODY_BYTES)
+        took = self._answer_seconds.setdefault(dialect, took)
+        sizes = self._body_bytes.setdefault(dialect, sizes)
+        return self._answered.setdefault(dialect, (took.waiting.append, sizes.waiting.append))
 
     def answered(self, dialect: str, seconds: float, size: int) -> None:
         """Record how long a request took, and the *size* of its body in bytes.
 
         *dialect* is empty where the address is nobody's.
         """
-        known = self._answered.get(dialect)
-        took, sizes = self._expect_dialect(dialect) if known is None else known
-        # As `Buckets.observe`, whose call would cost as much again.
-        took.counts[bisect_left(took.bounds, seconds)] += 1
-        took.total += seconds
-        sizes.counts[bisect_left(sizes.bounds, size)] += 1
-        sizes.total += size
+        waiting = self._answered.get(dialect)
+        took, sizes = self._expect_dialect(dialect) if waiting is None else waiting
+        took(seconds)
+        sizes(size)
+
+    def _fold(self) -> None:
+        for histograms in (self._answer_seconds, self._body_bytes):
+            for buckets in histograms.values():
+                buckets.fold()
 
     def reloaded(self, *, success: bool) -> None:
         """The configuration was read again; without *success* the former one stays in use."""
@@ -147,12 +149,16 @@ class Metrics:
         self._reload_successful.set(success)
 
     async def watch_loop(self) -> None:
-        """Observe the event loop's lag, twenty times a second, until cancelled."""
+        """Observe the event loop's lag, twenty times a second, until cancelled.
+
+        Requests are counted by their duration and size then too.
+        """
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + _LAG_INTERVAL
             await asyncio.sleep(_LAG_INTERVAL)
             self._loop_lag.observe(max(0.0, loop.time() - due))
+            self._fold()
 
     def committed(self, events: int, seconds: float) -> None:
         """Record the size and the duration of a committed group."""
@@ -249,3 +255,4 @@ class Metrics:
         """Have what a scrape shows ready."""
         for prepare in self._preparing:
             await prepare()
+        self._fold()

@@ -5,9 +5,10 @@ import re
 import threading
 import time
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.buckets import Buckets
+from gateway.buckets import WaitingBuckets
 from tests.adapters.test_logspace import reading
 from tests.conftest import ROOT, Running
 from tests.records import eventually, locked
@@ -210,13 +211,19 @@ async def test_requests_are_measured_by_dialect(gateway):
     assert 1 == await gateway.metric(small)
 
 
-def test_a_value_counts_in_the_first_bucket_that_is_not_below_it():
-    buckets = Buckets((1, 2.5))
-    for value in (0, 1, 1.1, 2.5, 2.6, 100):
-        buckets.observe(value)
+@pytest.mark.parametrize("together", [False, True])
+def test_a_value_counts_in_the_first_bucket_that_is_not_below_it(together):
+    buckets = WaitingBuckets((1, 2.5))
+    for value in (2.6, 0, 1, 1.1, 2.5, 100):
+        if together:
+            buckets.waiting.append(value)
+        else:
+            buckets.observe(value)
+    buckets.fold()
+    buckets.fold()
 
     assert [("1", 2), ("2.5", 4), ("+Inf", 6)] == buckets.cumulative()
-    assert 107.2 == buckets.total
+    assert 107.2 == pytest.approx(buckets.total)
 
 
 async def test_files_disks_and_keys_are_measured(gateway, tmp_path):
