@@ -13,6 +13,7 @@ import pytest
 
 from gateway.care import Progress
 from gateway.errors import StoreError
+from gateway.ops import control
 from gateway.ops.control import Command, ControlServer, NotRunning, ask
 
 
@@ -122,7 +123,10 @@ async def test_a_folder_with_a_long_name_can_hold_the_socket(tmp_path):
 
 
 @pytest.mark.parametrize("line", [b"\n", b"[]\n", b'{"command": 1}\n', b"\xff\n", b"x" * 100_000])
-async def test_a_line_that_is_no_request_ends_the_connection_and_no_other(tmp_path, line):
+async def test_a_line_that_is_no_request_ends_the_connection_and_no_other(
+    tmp_path, line, monkeypatch
+):
+    monkeypatch.setattr(control, "_LONGEST_REQUEST", 1 << 16)
     async with listening(tmp_path / "control") as asked:
         reader, writer = await asyncio.open_unix_connection(tmp_path / "control")
         writer.write(line)
