@@ -13,8 +13,9 @@ from gateway.config import read, resolve
 from gateway.config.positions import find, positions
 from gateway.errors import ConfigError
 from schemas import device, load, logspace, moesif
-from schemas.config import Server, schema
+from schemas.config import Server
 from schemas.options import Choice, Count
+from schemas.settings import schema
 from schemas.table import option, schema_of
 from tests.conftest import CONFIG, ROOT, merged
 

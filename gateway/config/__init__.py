@@ -3,7 +3,7 @@
 from gateway.config.doubts import find_doubts, find_open_examples
 from gateway.config.report import Placed, place, report
 from gateway.config.settings import ExtraChecks, Overrides, parse, read, resolve
-from schemas.config import Settings
+from schemas.settings import Settings
 
 __all__ = [
     "ExtraChecks",

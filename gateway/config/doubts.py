@@ -6,8 +6,8 @@ from itertools import chain
 
 from schemas import Problem
 from schemas.addresses import is_loopback
-from schemas.config import Settings
 from schemas.options import FolderOf, Secret, TenantTable
+from schemas.settings import Settings
 from schemas.table import Table
 
 EXAMPLES = (

@@ -11,7 +11,7 @@ from gateway.config.contents import read_contents
 from gateway.config.interpolation import interpolate
 from gateway.errors import ConfigError
 from schemas import Invalid, Problem, load
-from schemas.config import Settings, schema, settings, tables
+from schemas.settings import Settings, schema, settings, tables
 from schemas.table import Table, schema_of
 
 ExtraChecks = Callable[[str, Table], Sequence[Problem]]
