@@ -1,7 +1,7 @@
 """The composition root: the only module that knows all parts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from types import MappingProxyType
 from typing import Any, cast
@@ -39,7 +39,6 @@ from gateway.stores.documents import FolderDocuments
 from gateway.stores.spool import open_spool
 from gateway.web.again import Again
 from gateway.web.application import application
-from gateway.web.backlog import INTERVAL, Backlog
 from gateway.web.budget import Budget
 from gateway.web.capacity import Capacity
 from gateway.web.forwarded import TrustedProxies
@@ -138,14 +137,11 @@ class Gateway:
         )
         assembly.intake.conflicts.keep = ingest.on_conflict == "keep"
         self._assembly, self._intake = assembly, assembly.intake
-        watchdog = asyncio.create_task(feed_watchdog(lambda: assembly.healthy), name="watchdog")
-        self._stack.push_async_callback(_cancel, watchdog)
+        self._keep_running(feed_watchdog(lambda: assembly.healthy), "watchdog")
         self._retention = retention = Retention(store, policy_of(settings.retention))
         self._watch(assembly, retention)
-        pace = asyncio.create_task(_measure(self._budget.backlog), name="backlog")
-        self._stack.push_async_callback(_cancel, pace)
-        lag = asyncio.create_task(self.metrics.watch_loop(), name="loop-lag")
-        self._stack.push_async_callback(_cancel, lag)
+        self._keep_running(self._budget.backlog.watch(), "backlog")
+        self._keep_running(self.metrics.watch_loop(), "loop-lag")
         await self._receive()
         await self._take_commands()
         retention.start()
@@ -173,6 +169,11 @@ class Gateway:
         )
         found = watch_files(metrics, store, spool, self._settings, spool_path(self._settings))
         self._stack.push_async_callback(found.close)
+
+    def _keep_running(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run *work* until the gateway stops."""
+        task = asyncio.create_task(work, name=name)
+        self._stack.push_async_callback(_cancel, task)
 
     async def _receive(self) -> None:
         for adapter in self.configured.adapters:
@@ -337,12 +338,6 @@ def make_app(settings: Settings, adapters: AdapterClasses = ADAPTERS) -> web.App
     app[GATEWAY] = gateway
     app.cleanup_ctx.append(opened)
     return app
-
-
-async def _measure(backlog: Backlog) -> None:
-    while True:
-        await asyncio.sleep(INTERVAL)
-        backlog.measure()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

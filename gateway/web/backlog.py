@@ -7,6 +7,7 @@ A queue that stands is overload: then only as much is let in as keeps the gatewa
 the tenants those are refused that have more than their share of the work.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -32,7 +33,7 @@ _CALM = 1.0
 _LEAST, _USUAL, _MOST = 2.5e-9, 25e-9, 250e-9
 """CPU seconds that a byte may take. A batch of JSON takes the usual time on a slow core."""
 
-INTERVAL = 0.1
+_INTERVAL = 0.1
 _BUSY = 0.5
 _KEPT = 0.9
 
@@ -101,6 +102,12 @@ class Backlog:
             log.warning("overload_began", waiting_seconds=round(self.seconds, 3))
         self._overload_until = now + _CALM
         self.refused += 1
+
+    async def watch(self) -> None:
+        """Measure ten times a second, until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            self.measure()
 
     def measure(self) -> None:
         """Learn what work costs, and whether an overload is over; to be called now and then."""
