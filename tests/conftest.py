@@ -1,18 +1,19 @@
 """What tests share: a real gateway on real sockets, in this process or in one of its own."""
 
-import contextlib
 import copy
 import functools
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from tests.dialects import config_of
 from tests.forking import Forked, start
 
 # How long an example takes says nothing here: the machine may be busy.
-for _name, _examples in (("fast", 20), ("thorough", 300)):
+for _name, _examples in (("fast", 10), ("thorough", 300)):
     hypothesis.settings.register_profile(
         _name,
         max_examples=_examples,
@@ -192,6 +193,14 @@ async def shared(
         yield one
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the files of fast tests in memory: they open many stores, and no disk is tested."""
+    memory = Path("/dev/shm")
+    fast = config.option.markexpr == "not slow"
+    if fast and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What asks a gateway runs in the gateway's event loop."""
     for item in items:
@@ -199,12 +208,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
 
 
+_ENTERING = threading.Lock()
+_COMMANDS: list[Path] = []
+"""The folders of the commands that run now, which are one."""
+
+
+@contextmanager
+def _within(folder: Path) -> Iterator[None]:
+    """Work in *folder*, and come back when no other command works there any more."""
+    with _ENTERING:
+        assert {folder} >= set(_COMMANDS)
+        _COMMANDS.append(folder)
+        os.chdir(folder)
+    try:
+        yield
+    finally:
+        with _ENTERING:
+            _COMMANDS.pop()
+            if not _COMMANDS:
+                os.chdir(ROOT)
+
+
 def command(*arguments: str, cwd: Path, **environment: str) -> Result:
     """Run the command line ``gateway`` in *cwd*, within this process.
 
     On a thread of its own, because a command starts an event loop and a test may be in one.
     """
-    with contextlib.chdir(cwd), ThreadPoolExecutor(1) as thread:
+    with _within(cwd), ThreadPoolExecutor(1) as thread:
         return thread.submit(CliRunner().invoke, main, arguments, env=environment).result()
 
 

@@ -28,6 +28,10 @@ ROOT = Path(__file__).parent.parent
 LOADED = ("gateway.cli", "gateway.stores.sqlite", "gateway.stores.spool", "aiosqlite")
 
 
+# Descriptors that are passed at most, and a number above that of any.
+_MOST, _HIGH = 8, 200
+
+
 class Forked:
     """A process: what tests use of ``subprocess.Popen``."""
 
@@ -70,8 +74,12 @@ def start(
     env: Mapping[str, str] | None = None,
     stdout: IO[bytes] | None = None,
     stderr: IO[bytes] | None = None,
+    sockets: Sequence[socket.socket] = (),
 ) -> Forked:
-    """Start ``python`` with *arguments*, ``-m module ...`` or ``-c code ...``."""
+    """Start ``python`` with *arguments*, ``-m module ...`` or ``-c code ...``.
+
+    It gets *sockets* as systemd passes them: as descriptors from 3 on, with its process id.
+    """
     request = {
         "arguments": [*map(str, arguments)],
         "cwd": str(cwd),
@@ -79,7 +87,7 @@ def start(
     }
     outputs = [1 if stdout is None else stdout.fileno(), 2 if stderr is None else stderr.fileno()]
     server = _server()
-    return Forked(server, server.ask(request, outputs))
+    return Forked(server, server.ask(request, [*outputs, *(one.fileno() for one in sockets)]))
 
 
 def run(
@@ -144,7 +152,7 @@ def _fork_on_request(channel: socket.socket) -> dict[str, Any] | None:
     """Answer requests to the end, and return None; in a fork, return its request."""
     requests = channel.makefile("rb")
     while True:
-        first, descriptors, _, _ = socket.recv_fds(channel, 1, 2)
+        first, descriptors, _, _ = socket.recv_fds(channel, 1, _MOST)
         if not first:
             return None
         request: dict[str, Any] = json.loads(first + requests.readline())
@@ -155,11 +163,17 @@ def _fork_on_request(channel: socket.socket) -> dict[str, Any] | None:
         else:
             answer = os.fork()
             if not answer:
-                for output, descriptor in enumerate(descriptors, 1):
-                    os.dup2(descriptor, output)
                 requests.close()
                 channel.close()
+                # By way of numbers that none of them has.
+                for number, descriptor in enumerate(descriptors, _HIGH + 1):
+                    os.dup2(descriptor, number)
                 os.closerange(3, max(descriptors) + 1)
+                for number in range(1, len(descriptors) + 1):
+                    os.dup2(_HIGH + number, number)
+                    os.close(_HIGH + number)
+                if len(descriptors) > 2:
+                    request["env"]["LISTEN_PID"] = str(os.getpid())
                 return request
         for descriptor in descriptors:
             os.close(descriptor)

@@ -19,6 +19,7 @@ from gateway.store import Count
 from gateway.stores.sqlite import open_store
 from schemas.times import microseconds
 from tests.conftest import APPLICATION_ID, PROCESS_CONFIG, ROOT, command
+from tests.forking import start
 from tests.records import closing, make_record, make_rejected
 
 DAY = 86_400_000_000
@@ -147,14 +148,15 @@ def test_stats_adds_up_what_came_in_by_tenant_and_kind(filled):
 def on_terminal(folder: Path, *arguments: str) -> str:
     """What a command shows on a terminal of 100 columns."""
     here, there = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", *arguments],
-        cwd=folder,
-        stdout=there,
-        stderr=there,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "TERM": "xterm"},
-    )
-    os.close(there)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "TERM": "xterm"}
+    with os.fdopen(there, "wb") as terminal:
+        process = start(
+            ["-m", "gateway", *arguments],
+            cwd=folder,
+            stdout=terminal,
+            stderr=terminal,
+            env=environment,
+        )
     shown = b""
     while True:
         try:

@@ -13,13 +13,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 
-from gateway.adapters import otlp_json
+from gateway.adapters import otlp_json, otlp_signals
 from gateway.adapters.otlp_json import split_json
 from gateway.adapters.otlp_messages import MAX_VALUES
 from gateway.adapters.otlp_protobuf import split_protobuf
 from gateway.adapters.otlp_signals import LOGS, SPANS
 from schemas import TooMany, Unreadable
-from schemas.arrays import MAX_ELEMENTS
 from schemas.cutting import PART
 from tests.adapters.otlp import LOG, RESOURCE, SCOPE, logs, plain
 
@@ -186,14 +185,15 @@ def test_a_large_request_in_json_is_read_in_parts():
 @pytest.mark.parametrize(
     ("body", "split"),
     [
-        (b'{"resourceLogs":[' + b"{}," * MAX_ELEMENTS + b"{}]}", split_json),
-        (json.dumps(logs(*[{}] * MAX_ELEMENTS)).encode(), split_json),
-        (b"\x0a\x00" * (MAX_ELEMENTS + 1), split_protobuf),
-        (b"\x78\x00" * (MAX_ELEMENTS + 1), split_protobuf),
+        (b'{"resourceLogs":[' + b"{}," * 1000 + b"{}]}", split_json),
+        (json.dumps(logs(*[{}] * 1000)).encode(), split_json),
+        (b"\x0a\x00" * 1001, split_protobuf),
+        (b"\x78\x00" * 1001, split_protobuf),
     ],
 )
-def test_too_many_records_are_refused(body, split):
-    with pytest.raises(TooMany):
+def test_too_many_records_are_refused(body, split, monkeypatch):
+    monkeypatch.setattr(otlp_signals, "MAX_ELEMENTS", 1000)
+    with pytest.raises(TooMany, match="1000"):
         list(split(body, LOGS))
 
 
@@ -261,7 +261,7 @@ def test_a_span_keeps_its_events_links_and_status():
     } == text["span"]
 
 
-MANY = 90_000
+MANY = 30_000
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ MANY = 90_000
         (b'{"resourceLogs":[{"scopeLogs":[' + b"{}," * MANY + b"{}]}]}", split_json),
         (b'{"resourceLogs":[{"scopeLogs":[' + b"{}," * MANY + b'{"a":"\\ud800"}]}]}', split_json),
         (b"\x0a\x00" * MANY, split_protobuf),
-        (b"\x0a\x90\xbf\x05" + b"\x12\x00" * (MANY // 2), split_protobuf),
+        (b"\x0a\xb0\xea\x01" + b"\x12\x00" * (MANY // 2), split_protobuf),
     ],
 )
 def test_others_have_their_turn_while_many_empty_messages_are_read(body, split):

@@ -1,9 +1,20 @@
 """What `doctor` says of a machine."""
 
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from gateway.stores.care.engine import examine_sqlite
 from tests.records import make_record
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder on a disk: of one in memory, `doctor` says that it loses everything."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 async def test_each_subject_has_a_verdict_and_a_bad_one_is_told_by_the_exit_status(site):

@@ -289,11 +289,12 @@ def pruned(process: Process, *options: str) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.parametrize("clients", [2, pytest.param(8, marks=pytest.mark.slow)])
 async def test_a_gateway_that_runs_erases_a_tenant_while_clients_send_and_loses_nothing_else(
-    process,
+    process, clients
 ):
     process.start()
-    async with traffic(process) as story:
+    async with traffic(process, clients) as story:
         await asyncio.sleep(1)
         told = await asyncio.to_thread(pruned, process, "--before", "2100-01-01", "--tenant", "T1")
         assert told["stored"] > 10
@@ -309,9 +310,10 @@ async def test_a_gateway_that_runs_erases_a_tenant_while_clients_send_and_loses_
     assert {True} == {"typeId" in story.sent[name] for name in lost}
 
 
-async def test_a_prune_that_is_killed_can_be_done_again_and_loses_nothing_else(process):
+@pytest.mark.parametrize("clients", [2, pytest.param(8, marks=pytest.mark.slow)])
+async def test_a_prune_that_is_killed_can_be_done_again_and_loses_nothing_else(process, clients):
     process.start()
-    async with traffic(process) as story:
+    async with traffic(process, clients) as story:
         await asyncio.sleep(1)
     assert 0 == process.stop()
     [count] = [len(process.export("--dialect", "moesif"))]

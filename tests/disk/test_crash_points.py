@@ -46,15 +46,17 @@ def cut(disk: Disk, image: Path) -> Iterator[None]:
 WAYS: dict[str, Way] = {"killed": killed, "cut": cut, "shuffled": Disk.every_naming}
 
 EACH_WAY = pytest.mark.parametrize(
-    # A crash after every sync and naming, and after each few writes.
+    # A crash after every sync and naming, and after each few writes; in short after some of them.
     ("way", "every"),
     [
-        ("killed", 25),
+        ("killed", None),
         pytest.param("killed", 7, marks=pytest.mark.slow),
         pytest.param("cut", 7, marks=pytest.mark.slow),
         pytest.param("shuffled", 7, marks=pytest.mark.slow),
     ],
 )
+SHORT = 8
+"""Crashes of the short form, from the first step to the last."""
 
 # A store whose last events are only in its log, as after a kill: the process ends at once.
 LEFT = """
@@ -105,13 +107,17 @@ def site(tmp_path: Path) -> Site:
 
 
 def images(
-    site: Site, found: list[Step], disk: Disk, way: Way, *, every: int
+    site: Site, found: list[Step], disk: Disk, way: Way, *, every: int | None
 ) -> Iterator[tuple[str, Site]]:
     """The folder after each change of names, each sync, and some of the writes."""
     image = site.folder.with_name("image")
+    if every is None:
+        wanted = {at * (len(found) - 1) // (SHORT - 1) for at in range(SHORT)}
+    else:
+        wanted = {at for at, one in enumerate(found) if one.operation not in "WT" or not at % every}
     for at, step in enumerate(found):
         disk.follow(step)
-        if step.operation in "WT" and at % every:
+        if at not in wanted:
             continue
         for _ in way(disk, image):
             shutil.copy(site.folder / "config.toml", image / "config.toml")

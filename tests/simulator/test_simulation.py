@@ -14,7 +14,7 @@ from tests.simulator.world import PIECE, World
 
 FIRST = int(os.environ.get("SIMULATE_FIRST", "0"))
 SEEDS = int(os.environ.get("SIMULATE_SEEDS", "300"))
-QUICK = 8
+QUICK = range(1, 4)
 
 # A process that dies leaves coroutines behind, which nobody ends in order.
 pytestmark = [
@@ -52,7 +52,7 @@ def simulate(seed: int, folder: Path) -> World:
     return world
 
 
-@pytest.mark.parametrize("seed", range(QUICK))
+@pytest.mark.parametrize("seed", QUICK)
 def test_a_history_breaks_no_promise(seed, tmp_path):
     simulate(seed, tmp_path)
 

@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -15,21 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import forking
 from tests.conftest import PROCESS_CONFIG, ROOT, command
 from tests.system.wire import LOGSPACE, Client, Request, agent_event, ask
-
-# What systemd does between fork and exec: descriptors from 3 on, and the id of the process.
-LAUNCH = """
-import os, sys
-given = [int(one) for one in sys.argv[1].split(",")]
-# By way of numbers that none of them has.
-for number, one in enumerate(given):
-    os.dup2(one, 100 + number)
-for number in range(len(given)):
-    os.dup2(100 + number, 3 + number)
-os.environ["LISTEN_PID"] = str(os.getpid())
-os.execv(sys.executable, [sys.executable, "-m", "gateway", "serve", *sys.argv[2:]])
-"""
 
 
 class Systemd:
@@ -40,25 +26,24 @@ class Systemd:
         self.log = folder / "log"
         (folder / "config.toml").write_text(PROCESS_CONFIG)
         self.stack = ExitStack()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: forking.Forked | None = None
 
     def listen(self) -> socket.socket:
         return self.stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
 
     def start(self, names: str, *sockets: socket.socket) -> None:
         """Start a gateway; return once it is ready, or has ended."""
-        numbers = [one.fileno() for one in sockets]
-        environment = {"LISTEN_FDS": str(len(numbers)), "PYTHONPATH": str(ROOT)}
+        environment = {"LISTEN_FDS": str(len(sockets)), "PYTHONPATH": str(ROOT)}
         if names:
             environment["LISTEN_FDNAMES"] = names
         already = self.told().count("gateway_started")
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", LAUNCH, ",".join(map(str, numbers))],
+            self.process = forking.start(
+                ["-m", "gateway", "serve"],
                 cwd=self.folder,
                 env={**os.environ, **environment},
-                pass_fds=numbers,
                 stderr=log,
+                sockets=sockets,
             )
         deadline = time.monotonic() + 60
         while self.told().count("gateway_started") == already and self.process.poll() is None:
@@ -111,7 +96,10 @@ def test_named_sockets_are_used_instead_of_the_addresses_of_the_configuration(sy
     assert 0 == systemd.stop()
 
 
-@pytest.mark.parametrize("names", ["", "gateway.socket", "unknown"])
+@pytest.mark.parametrize(
+    "names",
+    ["", *(pytest.param(one, marks=pytest.mark.slow) for one in ("gateway.socket", "unknown"))],
+)
 async def test_a_socket_that_is_alone_is_the_public_one(systemd, names):
     public = systemd.listen()
     systemd.start(names, public)
@@ -138,8 +126,9 @@ def test_a_socket_that_does_not_listen_ends_the_start(systemd):
     assert "does not listen for TCP connections" in systemd.told()
 
 
-async def test_a_restart_refuses_no_connection_and_loses_no_request(systemd):
-    """Clients that connect anew for each event are all answered 202, over three restarts."""
+@pytest.mark.parametrize("restarts", [1, pytest.param(3, marks=pytest.mark.slow)])
+async def test_a_restart_refuses_no_connection_and_loses_no_request(systemd, restarts):
+    """Clients that connect anew for each event are all answered 202."""
     public = systemd.listen()
     systemd.start("public", public)
     answers: list[int | None] = []
@@ -155,7 +144,7 @@ async def test_a_restart_refuses_no_connection_and_loses_no_request(systemd):
             answers.append(answer and answer.status)
 
     tasks = [asyncio.create_task(send(name)) for name in range(4)]
-    for _ in range(3):
+    for _ in range(restarts):
         await asyncio.sleep(0.3)
         assert 0 == await asyncio.to_thread(systemd.stop)
         before = len(answers)

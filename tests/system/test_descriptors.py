@@ -30,7 +30,7 @@ LOOPS = {"uvloop": "", "asyncio": "sys.modules['uvloop'] = None"}
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
 
 
-@pytest.fixture(params=LOOPS)
+@pytest.fixture(params=["uvloop", pytest.param("asyncio", marks=pytest.mark.slow)])
 def limited(request: pytest.FixtureRequest, process: Process) -> Process:
     """A gateway process that may open few files, on each event loop."""
     process.program = ["-c", LIMITED % LOOPS[request.param]]

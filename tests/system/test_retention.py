@@ -87,8 +87,8 @@ async def test_a_gateway_deletes_what_is_too_old_and_keeps_what_a_rule_keeps_lon
         dialects = {event["dialect"] for event in process.export()}
         assert {"device", "moesif", "logspace"} == dialects
         process.start()
+        eventually(lambda: metric(process.ops_url, 'gateway_expired_total{cause="age"}') > 0, 60)
         eventually(lambda: {"device"} == {event["dialect"] for event in process.export()}, 60)
-        assert metric(process.ops_url, 'gateway_expired_total{cause="age"}') > 0
         assert 0 == process.stop()
     finally:
         process.kill_if_running()

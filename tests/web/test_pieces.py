@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import adapter
@@ -363,7 +363,6 @@ SMALL = {"ingest": {"max_event": 300}, "logspace": {"max_body": 100_000}}
     st.integers(20, 700),
     st.integers(1, 300),
 )
-@settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
 def test_a_streamed_batch_is_answered_and_stored_as_one_read_whole(
     running, tmp_path_factory, elements, end, between, piece, step
 ):
