@@ -9,8 +9,9 @@ from typing import Any, cast
 import structlog
 from aiohttp import web
 
-from gateway.adapter import Provisions, Reply
+from gateway.adapter import Reply
 from gateway.adapters import ADAPTERS
+from gateway.capabilities import Provisions
 from gateway.checks import AdapterClasses, control_path, spool_path
 from gateway.commands import commands_of
 from gateway.config import Settings

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.adapter import AnyAdapter, ComparesClocks, HasFolders
+from gateway.adapter import AnyAdapter
 from gateway.adapters import ADAPTERS
 from gateway.auth import Keyring
+from gateway.capabilities import ComparesClocks, HasFolders
 from gateway.checks import AdapterClasses, tenants_of
 from gateway.config import Settings
 from gateway.intake.redact import Redactor

@@ -21,9 +21,9 @@ from gateway.adapter import (
     Inbound,
     Ingest,
     ParseResult,
-    Provisions,
     Tenant,
 )
+from gateway.capabilities import Provisions
 from gateway.care import Progress
 from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake.intake import Intake

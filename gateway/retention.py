@@ -5,8 +5,9 @@ import asyncio
 import structlog
 
 from gateway.errors import StoreError
+from gateway.policy import RetentionPolicy, RetentionRule
 from gateway.record import clock
-from gateway.store import RetentionPolicy, RetentionRule, Store
+from gateway.store import Store
 from schemas.config import Retention as Options
 
 log = structlog.get_logger()

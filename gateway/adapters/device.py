@@ -12,13 +12,11 @@ import msgspec
 
 from gateway.adapter import (
     Adapter,
-    ComparesClocks,
     Credential,
     Head,
     Inbound,
     Ingest,
     ParseResult,
-    Provisions,
     Reply,
     Tenant,
     only,
@@ -26,6 +24,7 @@ from gateway.adapter import (
 from gateway.adapters.batch import STATUS, headers_of, read_batch
 from gateway.adapters.clocks import Clocks
 from gateway.adapters.device_events import Event, Events, without_key
+from gateway.capabilities import ComparesClocks, Provisions
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Outcome, Receipt, key_of, new_id
 from schemas import Invalid, Problem, device, jsontext

@@ -13,7 +13,6 @@ from gateway.adapter import (
     Adapter,
     Credential,
     Document,
-    HasFolders,
     Head,
     Inbound,
     Ingest,
@@ -23,6 +22,7 @@ from gateway.adapter import (
 )
 from gateway.adapters.batch import STATUS, headers_of, read_batch
 from gateway.adapters.logspace_orders import FILES, Orders
+from gateway.capabilities import HasFolders
 from gateway.errors import Reason, Refusal
 from gateway.record import EventRecord, Receipt, keys_of, new_ids
 from schemas import jsontext, logspace

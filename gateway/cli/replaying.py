@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import click
 import msgspec
 
-from gateway.adapter import Provisions
+from gateway.capabilities import Provisions
 from gateway.care import Progress
 from gateway.checks import spool_path
 from gateway.cli.console import (

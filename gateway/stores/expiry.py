@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.store import Expired, RetentionPolicy
+from gateway.policy import Expired, RetentionPolicy
 from gateway.stores.keyexpiry import KeyExpiry
 from gateway.stores.keys import KeyIndex
 from gateway.stores.pace import Pace, TooSlowError

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from gateway.care import Progress, StoreCare
 from gateway.errors import StoreError
+from gateway.policy import Expired, RetentionPolicy, bytes_of
 from gateway.query import Page, Search
 from gateway.record import EventRecord, Kind, Outcome, clock, key_of
 from gateway.store import (
@@ -20,17 +21,14 @@ from gateway.store import (
     Count,
     CountSelection,
     Departure,
-    Expired,
     Passed,
     Pruned,
     Quarantined,
     Reader,
-    RetentionPolicy,
     Selection,
     Sighting,
     Skipped,
     StoredDocument,
-    bytes_of,
 )
 from gateway.stores.mentions import prunable
 from gateway.stores.senders import Distinct

@@ -12,18 +12,9 @@ import structlog
 from gateway.buckets import Buckets
 from gateway.care import Progress, StoreCare
 from gateway.errors import StoreError
+from gateway.policy import Expired, RetentionPolicy
 from gateway.record import EventRecord, Outcome
-from gateway.store import (
-    Content,
-    Count,
-    Departure,
-    Expired,
-    Measures,
-    Pruned,
-    RetentionPolicy,
-    Rotated,
-    Selection,
-)
+from gateway.store import Content, Count, Departure, Measures, Pruned, Rotated, Selection
 from gateway.stores import rejects
 from gateway.stores.blocks import keep, next_blocks
 from gateway.stores.contents import ContentSearch

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.store import EVENT_BYTES, RetentionPolicy, bytes_of
+from gateway.policy import EVENT_BYTES, RetentionPolicy, bytes_of
 
 _CHUNKS = 128
 """Chunks of a rule whose events have as many bytes as they may, about."""

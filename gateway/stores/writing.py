@@ -13,8 +13,9 @@ import structlog
 
 from gateway.buckets import Buckets
 from gateway.errors import StoreError
+from gateway.policy import Expired, RetentionPolicy
 from gateway.record import EventRecord, Kind, Outcome
-from gateway.store import Count, Departure, Expired, RetentionPolicy
+from gateway.store import Count, Departure
 from gateway.stores import rejects
 from gateway.stores.claim import Claim
 from gateway.stores.expiry import Expiry

@@ -8,17 +8,9 @@ import msgspec
 import structlog
 from aiohttp.web import BaseRequest
 
-from gateway.adapter import (
-    AnyAdapter,
-    Document,
-    Head,
-    Inbound,
-    Ingest,
-    Provisions,
-    Reply,
-    Tenant,
-)
+from gateway.adapter import AnyAdapter, Document, Head, Inbound, Ingest, Reply, Tenant
 from gateway.auth import Keyring
+from gateway.capabilities import Provisions
 from gateway.errors import Reason, Refusal, StoreError
 from gateway.intake.intake import Intake
 from gateway.ops.metrics import Metrics

@@ -5,7 +5,8 @@ from typing import Generic
 
 import structlog
 
-from gateway.adapter import Inbound, Provisions, TenantT
+from gateway.adapter import Inbound, TenantT
+from gateway.capabilities import Provisions
 from gateway.errors import StoreError
 from gateway.record import Outcome, Receipt
 from gateway.store import Documents

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import StoreError
+from gateway.policy import RetentionRule
 from gateway.record import Outcome
-from gateway.store import Count, CountSelection, Pruned, RetentionRule, Selection
+from gateway.store import Count, CountSelection, Pruned, Selection
 from gateway.stores.spool import open_spool
 from gateway.stores.sqlite import open_store
 from tests.care.conftest import traffic

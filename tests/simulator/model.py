@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.policy import RetentionPolicy
 from gateway.record import EventRecord, Outcome
-from gateway.store import RetentionPolicy, Selection
+from gateway.store import Selection
 from gateway.stores.mentions import prunable
 
 Row = tuple[int, bytes, bytes | None, str]

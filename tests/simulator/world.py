@@ -14,8 +14,9 @@ from gateway.errors import Refusal, StoreError
 from gateway.intake.assembly import SPOOL_DEADLINE, Assembly, Bounds, assemble
 from gateway.intake.redact import Redactor, Rules
 from gateway.ops.metrics import Metrics
+from gateway.policy import RetentionPolicy, RetentionRule
 from gateway.record import EventRecord, key_of
-from gateway.store import RetentionPolicy, RetentionRule, Selection
+from gateway.store import Selection
 from gateway.stores import keys
 from gateway.stores.spool import Spool, open_spool
 from gateway.stores.sqlite import SqliteStore, open_store

@@ -9,14 +9,13 @@ import msgspec
 import pytest
 
 from gateway.errors import StoreError
+from gateway.policy import RetentionPolicy, RetentionRule
 from gateway.record import Outcome, key_of
 from gateway.store import (
     MAX_SENDERS,
     OTHER,
     Count,
     CountSelection,
-    RetentionPolicy,
-    RetentionRule,
     Selection,
     Sighting,
     StoredDocument,

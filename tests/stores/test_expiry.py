@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import StoreError
+from gateway.policy import RetentionPolicy, RetentionRule
 from gateway.record import EventRecord, Kind, Outcome, key_of
-from gateway.store import RetentionPolicy, RetentionRule
 from gateway.stores import bloom, filters, keys, room, runs
 from gateway.stores.memory import MemoryStore
 from gateway.stores.shares import Bound

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.policy import RetentionRule
 from gateway.record import Outcome
-from gateway.store import RetentionRule, Selection
+from gateway.store import Selection
 from gateway.stores import keys, lanes
 from gateway.stores.care.store import SqliteCare
 from gateway.stores.sqlite import SqliteStore

@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
+from gateway.policy import Expired, RetentionPolicy, RetentionRule, bytes_of
 from gateway.record import Outcome, key_of
-from gateway.store import Expired, RetentionPolicy, RetentionRule, Store, bytes_of
+from gateway.store import Store
 from tests.records import NOW, make_record, make_rejected, sequences, stored
 
 STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.policy import RetentionPolicy, RetentionRule, bytes_of
 from gateway.record import EventRecord, Kind
-from gateway.store import RetentionPolicy, RetentionRule, Selection, bytes_of
+from gateway.store import Selection
 from gateway.stores import volumes
 from gateway.stores.sqlite import SqliteStore, open_store
 from tests.records import NOW, closing, make_record, make_rejected, stored
