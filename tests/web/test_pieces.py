@@ -68,7 +68,14 @@ async def test_a_backlog_of_a_thousand_large_events_is_stored_once(gateway):
     assert 0 == gateway.gateway._budget.held
 
 
-@pytest.mark.parametrize("coding", ["identity", "gzip", "deflate", "zstd"])
+@pytest.mark.parametrize(
+    "coding",
+    [
+        "identity",
+        "gzip",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("deflate", "zstd")),
+    ],
+)
 async def test_a_large_batch_of_moesif_is_stored(gateway, coding):
     call = {"request": {"time": "2026-01-15T10:00:00Z", "verb": "GET", "uri": "/"}}
     calls = [{**call, "transaction_id": f"{at}", "pad": "y" * 50_000} for at in range(400)]
