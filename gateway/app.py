@@ -237,13 +237,11 @@ class Gateway:
         return needs_restart(self._settings, wanted)
 
     async def _take_commands(self) -> None:
-        path = control_path(self._settings)
-        if path is not None:
-            settled = self._settings.store.deadline + SPOOL_DEADLINE
-            commands = commands_of(self._store, self._spool, self.probe, self.replaying, settled)
-            control = ControlServer(path, commands)
-            self._stack.push_async_callback(control.close)
-            await control.start()
+        settled = self._settings.store.deadline + SPOOL_DEADLINE
+        commands = commands_of(self._store, self._spool, self.probe, self.replaying, settled)
+        control = ControlServer(control_path(self._settings), commands)
+        self._stack.push_async_callback(control.close)
+        await control.start()
 
     def replaying(self) -> Replay:
         """What replays events of the quarantine as requests are answered now."""

@@ -188,12 +188,12 @@ def spool_path(settings: Settings) -> Path:
     return Path(path) if path else folder_of(settings.store.url) / "spool.db"
 
 
-def control_path(settings: Settings) -> Path | None:
-    """The socket for commands: as configured, else beside the store's file, if it has one."""
+def control_path(settings: Settings) -> Path:
+    """The socket for commands: as configured, else beside the store's file or the spool."""
     if settings.ops.control:
         return Path(settings.ops.control)
-    found = files_of(settings.store.url)
-    return found[0].with_name(f"{found[0].name}-control") if found else None
+    first = [*files_of(settings.store.url), spool_path(settings)][0]
+    return first.with_name(f"{first.name}-control")
 
 
 def tenants_of(table: Table) -> list[TenantTable]:

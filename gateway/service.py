@@ -17,6 +17,7 @@ from gateway.ops.activation import inherited_sockets
 from gateway.ops.log import LoopErrors
 from gateway.ops.notify import notify
 from gateway.reload import Reloads
+from gateway.stores import without_password
 
 log = structlog.get_logger()
 
@@ -54,7 +55,7 @@ async def serve(
         "gateway_started",
         address=":".join(map(str, gateway.address)),
         ops=":".join(map(str, gateway.ops_address)),
-        store=settings.store.url,
+        store=without_password(settings.store.url),
     )
     notify("READY=1")
     when_started(gateway)

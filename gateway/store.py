@@ -174,7 +174,8 @@ class Appender(Protocol):
 
         From then on what it kept is known by its identity, its key or else its id. An
         append of the same record, or of its copy with the identity for a key, keeps
-        no second one and is STORED: it is our own earlier attempt.
+        no second one. It is STORED, as our own earlier attempt, until the next append has
+        succeeded; later it is that or a DUPLICATE.
 
         Raises StoreError where that cannot be found out now.
         """

@@ -73,7 +73,7 @@ class Store(Table):
 
     url: str = option(
         fields.String(),
-        "sqlite:///relative.db, or sqlite:////absolute/path.db",
+        "sqlite:///relative.db, sqlite:////absolute.db, or PostgreSQL (docs/scaling.md).",
         default="sqlite:///events.db",
     )
     deadline: int = option(

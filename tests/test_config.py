@@ -204,7 +204,7 @@ def test_every_unresolved_reference_is_reported():
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("postgres://x", "Unknown scheme 'postgres'; supported: sqlite, memory."),
+        ("postgres://x", "Unknown scheme 'postgres'; supported: sqlite, postgresql, memory."),
         ("sqlite:///", "Expected sqlite:///FILE"),
         ("sqlite://x", "Expected sqlite:///FILE"),
     ],

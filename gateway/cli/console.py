@@ -117,8 +117,6 @@ def command_writer(
     path = control_path(settings)
     with progress_bars() as progress:
         try:
-            if path is None:
-                raise NotRunning
             return ask(path, command, arguments, progress)
         except NotRunning:
             with logs_on_stderr():

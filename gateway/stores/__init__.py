@@ -3,6 +3,7 @@
 The module of a store is imported when a URL has its scheme, and not before.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -61,7 +62,24 @@ def _memory() -> StoreType:
     return memory
 
 
-STORES: Mapping[str, Callable[[], StoreType]] = {"sqlite": _sqlite, "memory": _memory}
+def _postgresql() -> StoreType:
+    try:
+        from gateway.stores import postgres
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise ValueError(
+            "A store in PostgreSQL needs asyncpg: install event-gateway[postgres]."
+        ) from None
+
+    return postgres
+
+
+STORES: Mapping[str, Callable[[], StoreType]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
+    "memory": _memory,
+}
 
 
 def store_type(url: str) -> StoreType:
@@ -74,6 +92,11 @@ def store_type(url: str) -> StoreType:
     if scheme not in STORES:
         raise ValueError(f"Unknown scheme '{scheme}'; supported: {', '.join(STORES)}.")
     return STORES[scheme]()
+
+
+def without_password(url: str) -> str:
+    """*url* as it may be shown."""
+    return re.sub(r"^(postgresql://[^/:@]*):[^/]*@", r"\1:...@", url)
 
 
 def files_of(url: str) -> Sequence[Path]:

@@ -12,7 +12,7 @@ MINUTES_KEPT = 31 * 24 * 60
 """Minutes for which counts by the minute are kept."""
 
 _MINUTE = 60_000_000
-_UNITS = {"minute": 1, "hour": 60, "day": 24 * 60}
+UNITS = {"minute": 1, "hour": 60, "day": 24 * 60}
 """The length in minutes of what the rows of a table, ``minute_count`` and so on, stand for."""
 
 _SERIES = "SELECT dialect, tenant, kind, outcome, id FROM count_series"
@@ -72,7 +72,7 @@ class Tallies:
         if not wanted <= numbers.keys():
             db.executemany(_NEW, sorted(wanted))
             numbers = {row[:4]: row[4] for row in db.execute(_SERIES)}
-        for unit, length in _UNITS.items():
+        for unit, length in UNITS.items():
             rows = [
                 (one.time // _MINUTE // length, numbers[one.series], one.count) for one in counts
             ]
@@ -92,7 +92,7 @@ def _forget(db: sqlite3.Connection, before: int) -> None:
 def read_statement(wanted: CountSelection) -> tuple[str, dict[str, object]]:
     """The SQL that selects counts, in the order of `Count`'s fields, and its values."""
     # The longest unit of which the steps consist: the fewest rows.
-    unit, minutes = [one for one in _UNITS.items() if wanted.step % one[1] == 0][-1]
+    unit, minutes = [one for one in UNITS.items() if wanted.step % one[1] == 0][-1]
     length = minutes * _MINUTE
     values: dict[str, object] = {"length": length, "step": wanted.step * _MINUTE}
     # The first that begins at that time or later.

@@ -1,6 +1,6 @@
 """The stores under test: every registered one."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,15 +8,33 @@ import pytest
 from gateway.store import Store
 from gateway.stores import STORES, open_store
 from gateway.stores.shares import NO_LIMIT
+from tests.postgres.servers import Server, new_database, running_server
 
+MARKS = {"postgresql": [pytest.mark.slow, pytest.mark.xdist_group("postgresql")]}
 URLS = {"memory": "memory:", "sqlite": "sqlite:///{folder}/events.db"}
-"""The URL of each store for a test; a new store adds its own."""
+"""The URL of each store for a test; a new store adds its own, or a fixture of its name."""
 
 
-@pytest.fixture(params=sorted(STORES))
+@pytest.fixture(params=[pytest.param(one, marks=MARKS.get(one, ())) for one in sorted(STORES)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a store that is empty."""
-    return URLS[request.param].format(folder=tmp_path)
+    if request.param in URLS:
+        return URLS[request.param].format(folder=tmp_path)
+    made: str = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server."""
+    with running_server() as made:
+        yield made
+
+
+@pytest.fixture
+def postgresql(server: Server) -> str:
+    """The URL of an empty database."""
+    return new_database(server)
 
 
 @pytest.fixture
