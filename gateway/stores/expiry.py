@@ -167,7 +167,6 @@ class Expiry:
         if self.room.deleted_to > self._trimmed_to:
             self._key_expiry.passed(db, self._trimmed_to, self.room.deleted_to)
             self._trimmed_to = self.room.deleted_to
-            self._volumes.passed(self._trimmed_to)
 
     def _sort_streams(self, db: sqlite3.Connection, newest: int) -> None:
         """Give each stream to the cursor of its age, whenever there are new ones."""
@@ -198,7 +197,6 @@ class Expiry:
             self._key_expiry.passed(db, cursor.deleted_to, to)
             cursor.deleted_to = to
         cursor.after = to
-        self._volumes.aged(cursor.max_age, to)
         if stop is not None:
             [(received_at,)] = db.execute(_RECEIVED, (stop,)).fetchall()
             cursor.due = received_at + cursor.max_age
@@ -215,7 +213,6 @@ class Expiry:
         deleted = self._remove(db, Range(0, to, FOREVER, None), marks, "size", now)
         self._key_expiry.passed(db, self._trimmed_to, to)
         self._trimmed_to = to
-        self._volumes.passed(to)
         self.room.resume()
         return deleted
 

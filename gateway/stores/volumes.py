@@ -5,7 +5,8 @@ counted as it becomes durable; what was there before is read once after the star
 Nothing of it is in the file, so nothing there can be wrong after a crash.
 
 The count of a rule is kept in *chunks*: stretches of sequences in which its events have
-about a hundredth of its bound. Whole chunks go, the oldest first.
+about a hundredth of its bound. Whole chunks go, the oldest first. Events that went for another
+reason are mostly the oldest ones: they count until it is the turn of their chunk.
 """
 
 import sqlite3
@@ -60,9 +61,8 @@ class _Chunk:
 class Volume:
     """What is known of the events of one rule: `old` ones were read, `new` ones committed."""
 
-    def __init__(self, bound: int, max_age: int | None) -> None:
+    def __init__(self, bound: int) -> None:
         self.bound = bound
-        self.max_age = max_age
         self.streams: list[int] = []
         self.bytes = 0
         self.old: deque[_Chunk] = deque()
@@ -78,12 +78,6 @@ class Volume:
         chunk.last = seq
         chunk.bytes += size
         self.bytes += size
-
-    def passed(self, to: int) -> None:
-        """All events up to *to* are gone: forget the chunks that end there."""
-        for chunks in (self.old, self.new):
-            while chunks and chunks[0].last <= to:
-                self.bytes -= chunks.popleft().bytes
 
     def left(self, seq: int, size: int) -> None:
         """One event is gone, from among others."""
@@ -110,7 +104,9 @@ class Volume:
     def deleted(self, stretch: Stretch) -> None:
         """What `next` has told is gone."""
         self._deleted_to = stretch.to
-        self.passed(stretch.to)
+        for chunks in (self.old, self.new):
+            while chunks and chunks[0].last <= stretch.to:
+                self.bytes -= chunks.popleft().bytes
 
 
 class Volumes:
@@ -120,7 +116,7 @@ class Volumes:
         """Begin to count; *last* is the highest sequence that is given by now."""
         self._policy = policy
         self._by_rule = {
-            at: Volume(rule.max_bytes, rule.max_age)
+            at: Volume(rule.max_bytes)
             for at, rule in enumerate(policy.rules)
             if rule.max_bytes is not None
         }
@@ -180,17 +176,6 @@ class Volumes:
         for seq, stream, size in evicted:
             if (volume := self._by_stream.get(stream)) is not None:
                 volume.left(seq, size + EVENT_BYTES)
-
-    def passed(self, to: int) -> None:
-        """All events up to *to* are gone."""
-        for one in self._by_rule.values():
-            one.passed(to)
-
-    def aged(self, max_age: int, to: int) -> None:
-        """Up to *to* there is none left of the rules with *max_age*."""
-        for one in self._by_rule.values():
-            if one.max_age == max_age:
-                one.passed(to)
 
     def read(self, db: sqlite3.Connection, rows: int) -> None:
         """Count so many of the events that were there before, if there are any left."""

@@ -287,8 +287,11 @@ async def test_quarantined_records_are_bounded_by_the_bytes_of_a_rule(opened):
 async def test_what_the_quarantine_has_evicted_does_not_count_for_a_rule(opened):
     store = await opened(30)
     policy = keep(RetentionRule(kind="rejected", max_bytes=50_000))
-    for n in range(200):
-        await store.append([make_rejected(f"{n}", data=f'"{"x" * 898}"', tenant=f"t{n % 3}")])
+    quiet = [make_rejected(f"q{n}", data=f'"{"x" * 898}"', tenant="quiet") for n in range(5)]
+    await store.append(quiet)
+    for n in range(100):
+        await store.append([make_rejected(f"{n}", data=f'"{"x" * 898}"', tenant="noisy")])
         await expire(store, policy)
 
-    assert 30 == len(await stored(store, kind="rejected"))
+    assert 25 == len(await stored(store, tenant="noisy"))
+    assert quiet == await stored(store, tenant="quiet")
