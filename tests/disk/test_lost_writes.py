@@ -2,7 +2,7 @@
 
 The shim records what the real gateway does to its files while real clients send. Disks
 are rebuilt from that as a power failure at any moment may leave them, and real gateways
-start on them.
+start on them. Events of one tenant are deleted meanwhile, and are not missed.
 """
 
 import asyncio
@@ -18,11 +18,20 @@ from typing import Any
 import pytest
 
 from tests import records
+from tests.care.test_prune import pruned
 from tests.conftest import PROCESS_CONFIG, Process
 from tests.disk.images import Disk
 from tests.disk.recording import Recording
 from tests.disk.trace import answers
-from tests.system.wire import Client, ask, eventually, locked, name_of, one_device_event
+from tests.system.wire import (
+    Client,
+    ask,
+    eventually,
+    locked,
+    metric,
+    name_of,
+    one_device_event,
+)
 
 # Runs the gateway with other settings of SQLite: each answers before the disk has the events.
 UNSAFE = """
@@ -33,6 +42,15 @@ from gateway.cli import main
 main()
 """
 
+# Events of one tenant go by their age, and what is left of them is pruned.
+PASSING = "Q"
+RETENTION = f"""
+[[retention.rules]]
+tenant = "{PASSING}"
+max_age = "1s"
+max_bytes = 1048576
+"""
+
 MODES = {"cut": Disk.cut, "shuffled": Disk.shuffled}
 
 
@@ -40,17 +58,25 @@ MODES = {"cut": Disk.cut, "shuffled": Disk.shuffled}
 def recording(shim: Path, tmp_path: Path) -> Iterator[Recording]:
     """A gateway under the shim, not yet started."""
     (tmp_path / "live").mkdir()
-    process = Process(tmp_path / "live", PROCESS_CONFIG)
+    process = Process(tmp_path / "live", PROCESS_CONFIG + RETENTION)
     yield Recording(process, shim)
     process.kill_if_running()
 
 
 async def ordinary(recording: Recording, seconds: float) -> None:
-    """Traffic while the disk is well, and for a moment another program has the store locked."""
+    """Traffic while the disk is well, and for a moment another program has the store locked.
+
+    Meanwhile retention deletes, and so does a prune at the end.
+    """
+    process = recording.process
     async with recording.traffic():
         await asyncio.sleep(seconds / 2)
-        with locked(recording.process.folder / "events.db"):
+        with locked(process.folder / "events.db"):
             await asyncio.sleep(seconds / 4)
+        await records.eventually(
+            lambda: metric(process.ops_url, 'gateway_expired_total{cause="age"}')
+        )
+        await asyncio.to_thread(pruned, process, "--before", "2100-01-01", "--tenant", PASSING)
         await asyncio.sleep(seconds / 4)
 
 
@@ -109,6 +135,12 @@ async def judge(
 ) -> Verdict:
     """Start a gateway on *count* disks after a power failure, and let clients repeat themselves."""
     verdict, story = Verdict(), recording.story
+    passing = {
+        name
+        for one in story.answered.values()
+        if f"/tenants/{PASSING}/" in one.path
+        for name in one.events
+    }
     image = recording.process.folder.with_name("image")
     config = {**tomllib.loads(PROCESS_CONFIG), "store": {"url": f"sqlite:///{image}/events.db"}}
     for acknowledged in recording.images(moments(recording, count), image, mode):
@@ -130,7 +162,7 @@ async def judge(
                 return await gateway.metric("gateway_spool_depth") == 0
 
             await records.eventually(drained)
-            verdict.add(await gateway.events(), acknowledged, story.sent)
+            verdict.add(await gateway.events(), acknowledged - passing, story.sent)
     return verdict
 
 
