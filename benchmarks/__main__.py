@@ -53,7 +53,6 @@ class Bare:
 @contextmanager
 def _sides(options: argparse.Namespace) -> Iterator[tuple[Gateway, Gateway | Bare]]:
     this = this_checkout()
-    print(f"gateway   {this.description}", flush=True)
     if options.against:
         other = checkout(options.against, options.against / ".venv/bin/python")
         print(f"other     {other.description}", flush=True)
@@ -86,25 +85,9 @@ def _run(rows: Sequence[Row], options: argparse.Namespace) -> list[Line]:
 
 
 def main() -> int:
-    """Run the benchmark; 1 when something counted disagreed, 2 when the machine is unfit."""
-    options = _options()
-    # Whoever ends the benchmark ends the servers that it started too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    rows = [row for row in ROWS if not options.only or row.name in options.only]
-    try:
-        machine.check((4 << 30) + (options.stored or 0) * 1000)
-        print(machine.describe(), f"rows      {options.seconds:g} s each", sep="\n", flush=True)
-        lines = _run(rows, options)
-    except machine.Unfit as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 1 if any(line.faults for line in lines) else 0
-
-
-def _options() -> argparse.Namespace:
+    """Run the benchmark; 1 when something counted disagreed, or the machine is unfit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = [row.name for row in ROWS]
-    add = parser.add_argument
+    add, names = parser.add_argument, [row.name for row in ROWS]
     add("--only", action="append", choices=names, metavar="ROW", help=", ".join(names))
     add("--rounds", type=int, metavar="N", help="measure each row N times; 1, or 5 of two gateways")
     add("--seconds", type=float, default=2.0, metavar="S", help="how long each load lasts; 2")
@@ -113,7 +96,13 @@ def _options() -> argparse.Namespace:
     sides.add_argument("--against", type=Path, metavar="DIR", help=against)
     stored = "a store that holds N events beside an empty one"
     sides.add_argument("--stored", type=int, metavar="N", help=stored)
-    return parser.parse_args()
+    options = parser.parse_args()
+    # Whoever ends the benchmark ends the servers that it started too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    machine.check((4 << 30) + (options.stored or 0) * 1000)
+    print(f"rows      {options.seconds:g} s each", flush=True)
+    rows = [row for row in ROWS if not options.only or row.name in options.only]
+    return 1 if any(line.faults for line in _run(rows, options)) else 0
 
 
 if __name__ == "__main__":

@@ -5,16 +5,16 @@ the same run, the median and the longest latency of one client that asks for
 ``GET /health/probe``, beside 0, 1, 5 and 20 connections that pipeline it.
 """
 
-import subprocess
+import argparse
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import gateway
 from benchmarks.floors import bare_server
-from benchmarks.gateway import Server
-from benchmarks.load import Figures, Load, drive
-from benchmarks.machine import on_client_core, scratch
+from benchmarks.gateway import Server, running, this_checkout
+from benchmarks.load import Figures, Load, drive, flood
+from benchmarks.machine import scratch
+from benchmarks.table import aligned
 
 _PROBE = Load("/health/probe", {}, "", connections=1, method="GET")
 
@@ -25,33 +25,28 @@ function request() return many end
 """
 
 
-def _measure(server: Server, connections: int, folder: Path) -> Figures:
-    if not connections:
-        return drive(_PROBE, server.url, server.pid, 3, folder)
-    script = folder / "pipeline.lua"
-    script.write_text(_SCRIPT)
-    wrk = ["wrk", "-t", "1", "-c", str(connections), "-d", "60s", "-s", str(script), server.url]
-    with subprocess.Popen(on_client_core(wrk), stdout=subprocess.DEVNULL) as greedy:
-        try:
+def _measure(server: Server, connections: int, seconds: float, folder: Path) -> Figures:
+    with ExitStack() as stack:
+        if connections:
+            script = folder / "pipeline.lua"
+            script.write_text(_SCRIPT)
+            stack.enter_context(flood(server.url, connections, script))
             time.sleep(0.5)
-            return drive(_PROBE, server.url, server.pid, 3, folder)
-        finally:
-            greedy.kill()
+        return drive(_PROBE, server.url, server.pid, seconds, folder)
 
 
 def main() -> None:
     """Print one line for each number of connections that pipeline."""
-    with ExitStack() as stack:
-        folder = stack.enter_context(scratch())
-        ours = stack.enter_context(gateway.running(folder, gateway.this_checkout()))
-        bare = stack.enter_context(bare_server())
-        print("pipelining  gateway median/max ms  bare aiohttp median/max ms  ratio of medians")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fairness", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long each load lasts; 3")
+    seconds, rows = parser.parse_args().seconds, []
+    with scratch() as folder, running(folder, this_checkout()) as ours, bare_server() as bare:
         for connections in (0, 1, 5, 20):
-            one, other = (_measure(server, connections, folder) for server in (ours, bare))
-            print(
-                f"{connections:10}  {one.p50:14.2f} / {one.worst:6.1f}"
-                f"  {other.p50:19.2f} / {other.worst:6.1f}  {one.p50 / other.p50:16.2f}"
-            )
+            one, other = (_measure(side, connections, seconds, folder) for side in (ours, bare))
+            figures = (one.p50, one.worst, other.p50, other.worst, one.p50 / other.p50)
+            rows.append((str(connections), *(f"{figure:.2f}" for figure in figures)))
+    header = ("pipelining", "median ms", "max ms", "bare median", "bare max", "ratio of medians")
+    print(aligned(header, rows))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import closing, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -94,8 +95,12 @@ def _fill(db: sqlite3.Connection, seconds: float) -> float:
     return count / spent
 
 
-if __name__ == "__main__":
-    # On the same event loop as the gateway.
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run *main* on the same kind of event loop as the gateway."""
     new_loop = import_module("uvloop").new_event_loop if find_spec("uvloop") else None
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(_serve())
+        runner.run(main)
+
+
+if __name__ == "__main__":
+    run(_serve())

@@ -71,8 +71,10 @@ def checkout(folder: Path, python: Path) -> Checkout:
 
 
 def this_checkout() -> Checkout:
-    """The checkout that this benchmark is part of."""
-    return checkout(ROOT, Path(sys.executable))
+    """The checkout that this benchmark is part of; prints what it is."""
+    this = checkout(ROOT, Path(sys.executable))
+    print(f"gateway   {this.description}", flush=True)
+    return this
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,11 @@ class Server:
 def running(folder: Path, checkout: Checkout, options: str = "") -> Iterator[Server]:
     """The gateway of *checkout* with its store in *folder*, while it runs; *options* are TOML."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    addresses = [one.getsockname() for one in sockets]
     for one in sockets:
         one.close()
     config, log = folder / "config.toml", folder / "gateway.log"
-    config.write_text(_CONFIG % tuple(addresses) + options)
+    config.write_text(_CONFIG % tuple(f"{host}:{port}" for host, port in addresses) + options)
     command = on_server_core([*checkout.command, "--config", str(config)])
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, cwd=folder, stderr=stderr, env=_ENVIRONMENT)
@@ -110,7 +112,7 @@ def running(folder: Path, checkout: Checkout, options: str = "") -> Iterator[Ser
                 raise RuntimeError(f"The gateway did not start: {log.read_text()[-2000:]}")
             time.sleep(0.02)
         # taskset replaces itself by what it runs, so this is the gateway's own id.
-        yield Server(f"http://{addresses[0]}", process.pid)
+        yield Server(f"http://127.0.0.1:{addresses[0][1]}", process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -120,19 +122,23 @@ def running(folder: Path, checkout: Checkout, options: str = "") -> Iterator[Ser
             process.wait()
 
 
-def _answers(address: str) -> bool:
-    host, _, port = address.partition(":")
-    with suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
+def _answers(address: tuple[str, int]) -> bool:
+    with suppress(OSError), socket.create_connection(address, timeout=5):
         return True
     return False
 
 
-def stored(folder: Path) -> int:
-    """How many events the store in *folder* holds; 0 where there is none."""
+def ask(folder: Path, sql: str) -> int:
+    """The number that *sql* finds in the store in *folder*; 0 where there is no store, or NULL."""
     if not (folder / "events.db").exists():
         return 0
     with closing(sqlite3.connect(f"file:{folder / 'events.db'}?mode=ro", uri=True)) as db:
-        return int(db.execute("SELECT count(*) FROM event").fetchone()[0])
+        return int(db.execute(sql).fetchone()[0] or 0)
+
+
+def stored(folder: Path) -> int:
+    """How many events the store in *folder* holds."""
+    return ask(folder, "SELECT count(*) FROM event")
 
 
 def measure(load: Load, folder: Path, seconds: float, checkout: Checkout) -> Figures:

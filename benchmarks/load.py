@@ -11,13 +11,14 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
 from benchmarks import payload
-from benchmarks.machine import cpu_seconds, on_client_core, peak_memory
+from benchmarks.machine import cpu_seconds, memory, on_client_core
 
 REPEATED = 10
 """Events of each batch that repeat the batch before, where a load has duplicates."""
@@ -54,6 +55,20 @@ class Load:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"{self.method} {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}"
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    def script(self, folder: Path) -> Path:
+        """A script for wrk in *folder*, which sends it with new ids each time."""
+        script, request = folder / "load.lua", folder / "request"
+        request.write_bytes(self.request())
+        words: dict[str, object] = {
+            "mark": payload.MARK,
+            "tail": payload.new_id()[8:],
+            "start": int.from_bytes(os.urandom(4), "big"),
+            "repeated": REPEATED if self.repeats else 0,
+            "file": request,
+        }
+        script.write_text(_SCRIPT % words)
+        return script
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +135,8 @@ end
 
 def drive(load: Load, url: str, pid: int, seconds: float, folder: Path) -> Figures:
     """Send *load* to *url*, which process *pid* serves; *folder* takes the script."""
-    script, request = folder / "load.lua", folder / "request"
-    request.write_bytes(load.request())
-    words: dict[str, object] = {
-        "mark": payload.MARK,
-        "tail": payload.new_id()[8:],
-        "start": int.from_bytes(os.urandom(4), "big"),
-        "repeated": REPEATED if load.repeats else 0,
-        "file": request,
-    }
-    script.write_text(_SCRIPT % words)
     # wrk takes whole seconds only; a signal ends it in good order before.
-    wrk = ["wrk", "-t", "1", "-c", str(load.connections), "-d", f"{ceil(seconds) + 1}s"]
-    command = on_client_core([*wrk, "--timeout", "20s", "-s", str(script), url])
+    command = _wrk(url, load.connections, ceil(seconds) + 1, load.script(folder))
     before, client_before = cpu_seconds(pid), _children_seconds()
     output = _run(command, seconds)
     used, client_used = cpu_seconds(pid) - before, _children_seconds() - client_before
@@ -150,12 +154,28 @@ def drive(load: Load, url: str, pid: int, seconds: float, folder: Path) -> Figur
         requests=told["requests"],
         rate=events / took,
         cpu=used * 1e6 / max(events, 1),
-        peak=peak_memory(pid),
+        peak=memory(pid),
         p50=told["p50"] / 1e3,
         p99=told["p99"] / 1e3,
         worst=told["max"] / 1e3,
         faults=tuple(faults),
     )
+
+
+@contextmanager
+def flood(url: str, connections: int, script: Path) -> Iterator[None]:
+    """Send what *script* says without pause, beside what is measured."""
+    command = _wrk(url, connections, 600, script)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as wrk:
+        try:
+            yield
+        finally:
+            wrk.kill()
+
+
+def _wrk(url: str, connections: int, seconds: int, script: Path) -> list[str]:
+    wrk = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "20s"]
+    return on_client_core([*wrk, "-s", str(script), url])
 
 
 def _run(command: Sequence[str], seconds: float) -> str:

@@ -20,11 +20,10 @@ from benchmarks import gateway, machine
 from benchmarks.gateway import Checkout, stored
 from benchmarks.load import Figures, drive
 from benchmarks.rows import logspace
-from benchmarks.table import aligned
+from benchmarks.table import aligned, line
 
 _COMPARED = 15
 """Lives at each end whose averages are compared: about three runs of keys."""
-
 
 _COLUMNS = ("start s", "start CPU s", "CPU s until idle", "CPU us an event", "peak MiB")
 
@@ -47,29 +46,26 @@ def main() -> int:
     parser.add_argument("--lives", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=1.0, help="of load in each life")
     options = parser.parse_args()
-    machine.check(4 << 30)
-    checkout, lives, faults = gateway.this_checkout(), [], 0
+    machine.check()
+    checkout, lives, faults = gateway.this_checkout(), list[list[float]](), 0
+    print(f"\nlife  {'  '.join(_COLUMNS)}  checked")
     with machine.scratch() as folder:
-        print(f"{machine.describe()}\ngateway   {checkout.description}")
-        print(f"\nlife  {'  '.join(_COLUMNS)}  checked")
         for number in range(1, options.lives + 1):
             life, took = _live(folder, checkout, options.seconds)
             lives.append(life)
             faults += len(took.faults)
-            cells = [f"{value:{len(name)}.2f}" for name, value in zip(_COLUMNS, life, strict=True)]
-            print(f"{number:4}  {'  '.join(cells)}  {'; '.join(took.faults) or 'yes'}", flush=True)
-        print(f"\nstored    {stored(folder):,} events\n\n{compared(lives)}")
+            cells = line(("life", *_COLUMNS), [str(number), *(f"{one:.2f}" for one in life)])
+            print(f"{cells}  {'; '.join(took.faults) or 'yes'}", flush=True)
+        print(f"\nstored    {stored(folder):,} events\n\n{_compared(lives)}")
     return 1 if faults else 0
 
 
-def compared(lives: Sequence[Sequence[float]]) -> str:
+def _compared(lives: Sequence[Sequence[float]]) -> str:
     """The averages of the first and of the last lives, and the last as a share of the first."""
-    count = min(_COMPARED, max(1, len(lives) // 2))
-    rows = []
+    count, rows = min(_COMPARED, max(1, len(lives) // 2)), []
     for name, values in zip(_COLUMNS, zip(*lives, strict=True), strict=True):
         first, last = fmean(values[:count]), fmean(values[-count:])
-        ratio = f"{last / first:.2f}" if first else "-"
-        rows.append((name, f"{first:.2f}", f"{last:.2f}", ratio))
+        rows.append((name, f"{first:.2f}", f"{last:.2f}", f"{last / first:.2f}" if first else "-"))
     return aligned(("average of", f"first {count}", f"last {count}", "last/first"), rows)
 
 

@@ -73,6 +73,11 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def line(header: Sequence[str], cells: Sequence[str]) -> str:
+    """A line of a table that is printed as it grows, below its *header*."""
+    return "  ".join(cell.rjust(len(name)) for name, cell in zip(header, cells, strict=True))
+
+
 def middle(values: Sequence[float], form: str = ",.0f") -> str:
     """The median."""
     return format(median(values), form) if values else "-"
