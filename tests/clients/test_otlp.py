@@ -73,6 +73,21 @@ def test_what_an_exporter_sends_is_stored_once(
     assert {200} == {line["status"] for line in requests(process, "POST", PATHS[signal])}
 
 
+@pytest.mark.parametrize("signal", PATHS)
+@pytest.mark.parametrize("which", EXPORTERS)
+def test_an_exporter_moves_from_moesif_by_changing_the_host(
+    process: Process, exporter, which, signal
+):
+    # Only [moesif] has the application, and the endpoint is the one of Moesif's page.
+    before, after = process.config.read_text().split("[[otlp.applications]]")
+    process.config.write_text(before + after[after.index("[[") :])
+    process.start()
+    client = exporter(which, URL=f"{process.url}/v1/traces")
+    assert client.ask([signal, NAMES[:3]]) is not False
+
+    assert NAMES[:3] == names_of(stored(process, 3))
+
+
 @pytest.mark.parametrize("which", EXPORTERS)
 def test_a_span_is_stored_as_its_exporter_describes_it(process: Process, exporter, which):
     process.start()
