@@ -23,10 +23,13 @@ PORTS = ("8080", "8081")
 
 _BLOCKS = re.compile(r"```sh\n(?P<command>[^`]*)```\n+```(?:text|json)\n(?P<answer>[^`]*)```")
 
+_INCIDENTS = re.compile(r"^## Incidents\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+
 
 def _examples(page: Path) -> list[tuple[str, str]]:
-    """The commands of a page that show their answer."""
-    return [match.group("command", "answer") for match in _BLOCKS.finditer(page.read_text())]
+    """The commands of a page that show their answer; those of incidents have tests of their own."""
+    text = _INCIDENTS.sub("", page.read_text())
+    return [match.group("command", "answer") for match in _BLOCKS.finditer(text)]
 
 
 def _name(page: Path) -> str:
