@@ -29,6 +29,7 @@ hot_standby = on
 log_min_messages = fatal
 autovacuum_naptime = 5
 wal_retrieve_retry_interval = 200ms
+dynamic_shared_memory_type = mmap
 """
 USER = "gateway"
 

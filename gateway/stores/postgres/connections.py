@@ -58,6 +58,9 @@ CONNECT = 0.4
 COMMAND = 0.7
 """Seconds that one command may take before its connection is cut off."""
 
+BACKGROUND = 10.0
+"""Seconds that a step may take for which no client waits."""
+
 PATIENCE = 1.8
 """Seconds for which a command is tried again, on new connections."""
 

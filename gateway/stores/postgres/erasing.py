@@ -9,7 +9,7 @@ from gateway.errors import StoreError
 from gateway.record import Kind, clock
 from gateway.store import Pruned, Selection
 from gateway.stores.mentions import mentions
-from gateway.stores.postgres.connections import Connection, Connections, changed
+from gateway.stores.postgres.connections import BACKGROUND, Connection, Connections, changed
 from gateway.stores.postgres.removal import remove
 from schemas.times import rfc3339
 
@@ -88,7 +88,7 @@ async def erase(connections: Connections, wanted: Selection, progress: Progress)
                 await connection.execute(_PROGRESS, note, len(gone), max(gone, default=0))
                 return len(gone), rows[-1][0] if len(rows) == _AT_ONCE else end
 
-        gone, after = await connections.run(work)
+        gone, after = await connections.run(work, command=BACKGROUND)
         count += gone
         progress("erase", after - first + 1, end - first + 1)
         if after >= end:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gateway.policy import EVENT_BYTES, Expired, RetentionPolicy
-from gateway.stores.postgres.connections import Connection, Connections, changed
+from gateway.stores.postgres.connections import BACKGROUND, Connection, Connections, changed
 from gateway.stores.postgres.removal import SEGMENT, remove
 
 ROW = 270
@@ -86,7 +86,7 @@ class Retention:
                     return Expired()
                 return await self._step(connection, policy, now)
 
-        return await self._connections.run(work)
+        return await self._connections.run(work, command=BACKGROUND)
 
     async def _step(self, connection: Connection, policy: RetentionPolicy, now: int) -> Expired:
         started = time.monotonic()
