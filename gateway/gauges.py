@@ -131,7 +131,7 @@ def watch_limits(
             ("waiting_bytes",): settings.ingest.max_waiting_bytes,
             ("inflight_bytes",): budget.in_all,
             ("tenant_inflight_bytes",): budget.per_tenant,
-            ("spool_events",): settings.spool.max_events,
+            ("spool_events",): spool.max_events,
         }
 
     metrics.watch_each(

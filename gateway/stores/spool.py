@@ -87,6 +87,11 @@ class Spool:
         return await self._database.run(work) if asked else {}
 
     @property
+    def max_events(self) -> int:
+        """How many records it holds at most."""
+        return self._max_events
+
+    @property
     def sync_seconds(self) -> Buckets:
         """How long each commit took to reach the disk."""
         return self._database.sync_seconds
