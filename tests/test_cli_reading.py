@@ -238,6 +238,8 @@ def test_status_says_how_a_running_gateway_does(process):
     told = json.loads(done.stdout)
     assert [0, "ready", 1] == [done.exit_code, told["status"], told["stored"]]
     assert told["memory_bytes"] > 1 << 20
+    assert told["store_bytes"] > 1 << 12
+    assert told["disk_free_bytes"] > 0
     process.stop()
     gone = command("status", "-c", str(config), cwd=process.folder)
     assert 69 == gone.exit_code

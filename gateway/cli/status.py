@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from prometheus_client.parser import text_string_to_metric_families
+from rich.filesize import decimal
 
 from gateway.cli.console import UNAVAILABLE, config_option, fail, read_settings, show
 from gateway.cli.tables import duration
@@ -55,12 +56,18 @@ def _get(address: str, path: str) -> bytes:
 def _numbers(page: str) -> dict[str, Any]:  # Any: JSON
     """What an operator asks first, of the metrics."""
     totals: dict[str, float] = {}
+    sizes: dict[str, int] = {}
+    free: list[int] = []
     version = ""
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             totals[sample.name] = totals.get(sample.name, 0) + sample.value
             if sample.name == "gateway_build_info":
                 version = sample.labels["version"]
+            elif sample.name == "gateway_file_bytes":
+                sizes[sample.labels["file"]] = int(sample.value)
+            elif sample.name == "gateway_disk_free_bytes":
+                free.append(int(sample.value))
 
     def of(name: str) -> int:
         return int(totals.get(name, 0))
@@ -79,6 +86,9 @@ def _numbers(page: str) -> dict[str, Any]:  # Any: JSON
         "spooled": of("gateway_spool_depth"),
         "connections": of("gateway_connections"),
         "memory_bytes": of("process_resident_memory_bytes"),
+        "store_bytes": sizes.get("store", 0) + sizes.get("store_wal", 0),
+        "spool_bytes": sizes.get("spool", 0) + sizes.get("spool_wal", 0),
+        "disk_free_bytes": min(free, default=None),
     }
 
 
@@ -93,6 +103,9 @@ def _words(told: dict[str, Any]) -> str:
         up = int(time.time() - datetime.fromisoformat(told["started"]).timestamp())
         since = f", up {duration(up)}, since {told['started']}"
     memory = f", {told['memory_bytes'] / (1 << 20):,.0f} MiB" if told["memory_bytes"] else ""
+    disk = f"store {decimal(told['store_bytes'])}, spool {decimal(told['spool_bytes'])}"
+    if told["disk_free_bytes"] is not None:
+        disk += f", {decimal(told['disk_free_bytes'])} free"
     return "\n".join(
         (
             f"{state}; gateway {told['version']}{since}{memory}",
@@ -100,5 +113,6 @@ def _words(told: dict[str, Any]) -> str:
             f"{told['queued']:,} queued, {told['rejected']:,} rejected",
             f"requests   {told['refused_requests']:,} refused",
             f"now        {told['spooled']:,} events spooled, {told['connections']:,} connections",
+            f"disk       {disk}",
         )
     )

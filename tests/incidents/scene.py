@@ -50,6 +50,7 @@ T = TypeVar("T")
 _UP = re.compile(r"up \d+ (s|min|h|d)\b")
 _NAMES = re.compile(r'"[0-9a-f]{8,}"|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b')
 _NUMBERS = re.compile(r"-?\d[\d.,:TZ+]*(-\d[\d.,:TZ+]*)*")
+_UNITS = re.compile(r"\b0 ([kMGT]B|bytes?)(?=[, ]|$)")
 _BLANKS = re.compile(r"[─ ]+")
 
 
@@ -221,6 +222,7 @@ def shape(shown: str) -> list[str]:
     lines = []
     for line in shown.splitlines():
         plain = _NUMBERS.sub("0", _NAMES.sub("*", _UP.sub("up", line)))
+        plain = _UNITS.sub("0 B", plain)
         if stripped := _BLANKS.sub(" ", plain).strip():
             lines.append(stripped)
     return lines
