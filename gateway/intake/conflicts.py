@@ -23,6 +23,9 @@ from schemas import Unreadable, jsontext
 
 log = structlog.get_logger()
 
+_SLICE = 4000
+"""Records of a request that are looked through in one go."""
+
 _SECONDS = 0.25
 """Seconds for which the stored events of a question are looked for."""
 
@@ -103,16 +106,26 @@ class Conflicts:
 
         If none has to be, they are found later, and only told.
         """
-        duplicates = [
-            record
-            for record, outcome in zip(records, outcomes, strict=True)
-            if outcome is Outcome.DUPLICATE and record.key is not None
-            if record.kind != Kind.REJECTED
-        ]
-        if not self.keep:
-            self._compare_later(duplicates)
-            return ()
         found: list[Conflict] = []
+        duplicates: list[EventRecord] = []
+        for start in range(0, len(records), _SLICE):
+            if start:
+                await asyncio.sleep(0)
+            some = zip(
+                records[start : start + _SLICE], outcomes[start : start + _SLICE], strict=True
+            )
+            part = [
+                record
+                for record, outcome in some
+                if outcome is Outcome.DUPLICATE and record.key is not None
+                if record.kind != Kind.REJECTED
+            ]
+            if self.keep:
+                duplicates += part
+            else:
+                self._compare_later(part)
+        if not duplicates:
+            return found
         until = time.monotonic() + _SECONDS
         for part in _parts(duplicates):
             found += await self._find(part, max(0.0, until - time.monotonic()))

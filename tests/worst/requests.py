@@ -109,6 +109,10 @@ KNOWN: tuple[tuple[str, Genes], ...] = tuple(
                    100_000, "one", "", ",")),
         ("report", ('"' + "\\n" * 300 + '"', '"x"', 0, "appKey", "password", "place", "alone",
                     1_000_000, "one", "", ",")),
+        ("spans", ("x", "x", 10, "integer-properties", "members", "place", "valid",
+                   10_000, "one at the end", "", ", ")),
+        ("call", ("9" * 4000, "[[]]", 10, "password", "array", "place", "valid",
+                  16_000_000, "distinct", ",", ",")),
     )
 )  # fmt: skip
 """Requests that once held the loop for long: the search begins with them."""
