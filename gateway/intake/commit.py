@@ -1,12 +1,14 @@
 """Group commit: many waiting requests, one transaction.
 
 There is no timer and nothing to tune. While one transaction is being written, the
-next group collects requests. So the busier the gateway is, the larger the groups.
+next group collects requests. So the busier the gateway is, the larger the groups, until
+a larger one would save little and delay everyone. Then tenants take turns to fill it.
 """
 
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -22,6 +24,16 @@ _MAX_TURNS = 32
 
 _MAX_GATHER = 0.01
 """Seconds for which it may: a turn is long where large requests are read."""
+
+_BRIEF = 0.005
+"""Seconds that a group may take while more waits: who comes next waits for all of it."""
+
+_MANY = 4
+"""How many times as long as the smallest groups others may take, where an fsync takes long."""
+
+_FEW = 10
+_LEAST, _MOST = 300, 1 << 20
+"""Events that a group may always have, and that it never has more than."""
 
 Observe = Callable[[int, float], None]
 
@@ -80,6 +92,8 @@ class GroupCommitter:
         self._closing = False
         self._overdue = False
         self._committed_at = -math.inf
+        self._group_events: float = 1000
+        self._smallest = 0.0
         self._writing_since: float | None = None
         # Ids of records that an append has kept or not: it failed, or it took too long.
         self._unsettled: list[bytes] = []
@@ -171,11 +185,44 @@ class GroupCommitter:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting or self._background:
-                await self._gather()
-                group, self._waiting = self._waiting, []
-                await self._commit(group, self._background.pop(0) if self._background else None)
+                if self._held_events <= self._group_events:
+                    await self._gather()
+                background = self._background.pop(0) if self._background else None
+                await self._commit(self._next_group(), background)
             if self._closing:
                 return
+
+    def _next_group(self) -> list[_Waiter]:
+        """Take what waits; of more than a group may have, some of each tenant in turn."""
+        waiting, self._waiting = self._waiting, []
+        if self._held_events <= self._group_events or not waiting:
+            return waiting
+        if waiting[0].deadline - asyncio.get_running_loop().time() < self._deadline / 2:
+            # The disk is slow: the fewer transactions, the better.
+            return waiting
+        queues: dict[tuple[str, str], deque[_Waiter]] = {}
+        for one in waiting:
+            queues.setdefault((one.records[0].dialect, one.records[0].tenant), deque()).append(one)
+        group: list[_Waiter] = []
+        events = 0
+        while queues and events < self._group_events:
+            for who, queue in list(queues.items()):
+                group.append(queue.popleft())
+                events += len(group[-1].records)
+                if not queue:
+                    del queues[who]
+        taken = set(map(id, group))
+        self._waiting = [one for one in waiting if id(one) not in taken]
+        return group
+
+    def _learn(self, events: int, seconds: float) -> None:
+        """Learn from a group how large the next ones may be."""
+        if events <= _FEW:
+            self._smallest += (seconds - self._smallest) / _FEW
+        elif 2 * events > self._group_events:
+            wanted = max(_BRIEF, _MANY * self._smallest)
+            change = min(max(wanted / max(seconds, 1e-6), 0.5), 2)
+            self._group_events = min(max(self._group_events * change, _LEAST), _MOST)
 
     async def _gather(self) -> None:
         """Wait a few turns of the loop so that concurrent requests join this group."""
@@ -213,6 +260,7 @@ class GroupCommitter:
                 if not waiter.done.done():
                     waiter.done.set_result(outcomes[at:end])
                 at = end
+            self._learn(len(records), seconds)
             # After the answers: nobody waits for a metric.
             if self._observe is not None:
                 self._observe(len(records), seconds)

@@ -354,3 +354,75 @@ async def test_what_can_wait_is_added_to_the_groups_of_requests_a_call_at_a_time
     await asyncio.gather(first, *background, *requests)
 
     assert [1, 5 + 2, 2, 2] == gate.groups
+
+
+class Slow(Gate):
+    """A target whose transactions take a time of their own, by the number of their events."""
+
+    def __init__(self, small: float, large: float) -> None:
+        super().__init__()
+        self.store = MemoryStore(10_000)
+        self.seconds = small, large
+        self.open.set()
+
+    async def append(self, records: Sequence[EventRecord]) -> Sequence[Outcome]:
+        await asyncio.sleep(self.seconds[len(records) > 10])
+        return await super().append(records)
+
+
+LARGE = {"max_events": 10_000, "max_bytes": 1 << 30}
+
+
+def noise(committer: GroupCommitter, requests: int) -> "list[asyncio.Task[Sequence[Outcome]]]":
+    """Requests of 100 events."""
+    ids = [[f"{at}-{event}" for event in range(100)] for at in range(requests)]
+    return [begin(committer, *map(make_record, some)) for some in ids]
+
+
+async def test_tenants_take_turns_where_more_waits_than_a_group_may_have(gate, commit):
+    gate.store = MemoryStore(10_000)
+    committer = commit(**LARGE)
+    begun = begin(committer, make_record("first"))
+    await eventually(lambda: gate.groups)
+    noisy = noise(committer, 20)
+    quiet = begin(committer, make_record("quiet", tenant="quiet"))
+    await asyncio.sleep(0)
+    gate.open.set()
+
+    assert [STORED] == await quiet
+    assert 10 == sum(one.done() for one in noisy)
+    assert [STORED] * 2000 == [one for some in await asyncio.gather(*noisy) for one in some]
+    assert [STORED] == await begun
+    assert [1, 1001, 1000] == gate.groups
+
+
+@pytest.mark.parametrize("gate", [Slow(0, 0.05)])
+async def test_groups_that_take_long_become_smaller(gate, commit):
+    committer = commit(**LARGE)
+    await asyncio.gather(*noise(committer, 27))
+
+    assert [1000, 500, 300, 300, 300, 300] == gate.groups
+
+
+@pytest.mark.parametrize("gate", [Slow(0.05, 0.05)])
+async def test_groups_may_take_some_times_as_long_as_the_smallest_ones(gate, commit):
+    """Where an fsync takes long, many small groups would take much longer in all."""
+    committer = commit(**LARGE)
+    for number in range(20):
+        await begin(committer, make_record(f"{number}"))
+    await asyncio.gather(*noise(committer, 27))
+
+    assert [1000, 1700] == gate.groups[20:]
+
+
+async def test_all_that_waits_is_written_at_once_before_its_time_is_over(gate, commit):
+    gate.store = MemoryStore(10_000)
+    committer = commit(**LARGE, deadline=2)
+    begun = [begin(committer, make_record("first"))]
+    await eventually(lambda: gate.groups)
+    begun += noise(committer, 20)
+    await asyncio.sleep(1.1)
+    gate.open.set()
+    await asyncio.gather(*begun)
+
+    assert [1, 2000] == gate.groups
