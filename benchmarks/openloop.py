@@ -87,9 +87,12 @@ class _Client:
         self.plan = plan
         self.idle: list[_Line] = []
         self.waiting: deque[float] = deque()
-        self.template = plan.request.encode("latin-1")
-        # Its first eight digits differ in the events of a request, the rest in the requests.
-        self.mark = payload.MARK[8:].encode()
+        # The first eight digits differ in the events of a request, the rest in the requests.
+        rest = payload.MARK[8:]
+        first, *parts = plan.request.split(payload.MARK)
+        marked = [f"{number:08x}{rest}{part}" for number, part in enumerate(parts)]
+        self.template = "".join([first, *marked]).encode("latin-1")
+        self.mark = rest.encode()
         self.tail = payload.new_id()[8:24].encode()
         self.sent = self.broken = 0
         self.begin = self.end = float("inf")

@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.overload`` first finds the peak: what clients get through that send the
 next request when the last is answered. Then an open-loop client sends batches at ten times
-that rate and single events at twice that rate. At last a tenant sends batches without pause
-beside another one that sends an event now and then.
+that rate and single events at twice that rate, and after that to a gateway that lets none of them
+in: so what a refusal costs is measured alone. At last a tenant sends batches without pause beside
+another one that sends an event now and then.
 """
 
 import argparse
@@ -23,7 +24,10 @@ from benchmarks.table import aligned
 CONNECTIONS = 4000
 """Connections of the open-loop client."""
 
-CASES = {"batch-8": (32, 10), "single-256": (256, 2)}
+NONE = "limits.tenant_requests = {rate = 1, burst = 1}\n"
+"""A configuration that refuses all but a request a second."""
+
+CASES = {"batch-8": (16, 10), "single-256": (256, 2)}
 """For each row the connections that reach its peak, and how many times as much is sent."""
 
 _HEADER = (
@@ -54,10 +58,14 @@ def _overloaded(checkout: Checkout, name: str, seconds: float, options: str) -> 
         at_peak = replace(load, connections=connections)
         peak = drive(at_peak, server.url, server.pid, seconds, folder)
         rate = peak.rate / load.events
-        over = _offer(replace(load, connections=CONNECTIONS), server, rate * times, seconds)
+        many = replace(load, connections=CONNECTIONS)
+        over = _offer(many, server, rate * times, seconds)
         memory = machine.memory(server.pid)
+    with machine.scratch() as folder, running(folder, checkout, NONE) as server:
+        server.await_rest()
+        none = _offer(many, server, rate * times, seconds)
     cost, used = peak.cpu * load.events, over.cpu * 1e6
-    refusal = (used - over.accepted * cost) / max(over.refused, 1)
+    refusal = none.cpu * 1e6 / max(none.refused, 1)
     return [
         name,
         f"{rate:,.0f}",
