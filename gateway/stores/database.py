@@ -83,7 +83,8 @@ class Database:
             StoreError: SQLite could not do it (locked, full, unreadable, closed), or
                 memory ran out.
         """
-        if self._executor.closed or self._connection is None:
+        # Whether there is a connection is asked on its thread: `exchange` has none for a moment.
+        if self._executor.closed:
             raise StoreError(f"{self._path}: closed")
         try:
             return await self._executor.run(self._run, work)
