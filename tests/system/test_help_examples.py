@@ -25,8 +25,8 @@ LONGEST = 30
 UNTIL_STOPPED = {"serve": "gateway_started", "tail": "specversion"}
 """Commands that go on, and what they write once they work."""
 
-STATUSES = {"rejected replay": (0, 1)}
-"""Of commands that say by a status what they found: here, that an event is still invalid."""
+STATUSES = {"rejected replay": (0, 1), "doctor": (0, 69)}
+"""Of commands that say by a status what they found: an event that is still invalid, a full disk."""
 
 LAST = ("prune", "rotate")
 """Commands that remove events, or move them elsewhere."""
