@@ -22,7 +22,7 @@ from gateway.policy import EVENT_BYTES, RetentionPolicy, bytes_of
 _CHUNKS = 128
 """Chunks of a rule whose events have as many bytes as they may, about."""
 
-_SLACK = 20
+_SLACK = 50
 """The share of the bound, as a divisor, by which there may be too much before steps hurry."""
 
 _STREAMS = "SELECT id, dialect, tenant, kind FROM stream"
