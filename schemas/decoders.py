@@ -74,11 +74,15 @@ def _fast(derived: Sequence[Derived], finite: bool) -> Callable[[bytes], Any]:
 
     def decode(raw: bytes) -> Any:
         # Text fields may refuse NUL, and the decoder cannot tell them from others.
-        # (One byte is found much sooner than six.)
-        if b"\\" in raw and b"\\u0000" in raw:
+        # (One byte is found much sooner than six, and `find` asks first what `in` asks last:
+        # whether it was given bytes.)
+        if raw.find(b"\\") >= 0 and b"\\u0000" in raw:
             return None
         # Few brackets settle the depth of nearly every event. Very many take long to follow.
-        brackets = raw.count(b"{") + raw.count(b"[")
+        brackets = raw.count(b"{")
+        # To find out that there is none is much cheaper than to count.
+        if raw.find(b"[") >= 0:
+            brackets += raw.count(b"[")
         if brackets > jsontext.MAX_DEPTH and (
             brackets > _MAX_BRACKETS or jsontext.depth_exceeds(raw)
         ):
