@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -43,6 +44,11 @@ _PRAGMAS = (
     # A long read lets the WAL grow; afterwards it is cut. More than checkpoints leave otherwise.
     "PRAGMA journal_size_limit=67108864",
 )
+
+# Before sqlite3 binds bytes or None it looks for what adapts them. Where nothing is registered it
+# looks for two attributes that are missing too, which costs a twentieth of a whole event.
+sqlite3.register_adapter(bytes, bytes)
+sqlite3.register_adapter(NoneType, lambda none: none)
 
 
 @dataclass(frozen=True, slots=True)
