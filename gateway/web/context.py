@@ -13,7 +13,8 @@ from gateway.errors import Refusal
 from gateway.record import Outcome, Receipt
 from gateway.web.budget import Share
 
-_start = int.from_bytes(os.urandom(6), "big") << 16
+# Eight bytes, with room to count.
+_start = int.from_bytes(os.urandom(6), "big") << 15
 _next_request_number = itertools.count(_start).__next__
 
 _MAX_SHOWN = 200
@@ -42,7 +43,7 @@ class RequestContext:
     )
 
     def __init__(self, head: Head) -> None:
-        self.id = f"{_next_request_number():016x}"
+        self.id = _next_request_number().to_bytes(8, "big").hex()
         self.started = time.perf_counter()
         self.head = head
         self.adapter: AnyAdapter | None = None
@@ -75,7 +76,8 @@ def line_of(
         "status": status,
         "client": request.remote,
         "bytes": context.size,
-        "ms": round(seconds * 1000, 2),
+        # Rounded to an integer first: to round to digits goes by way of text.
+        "ms": round(seconds * 100_000) / 100,
     }
     if context.adapter is not None:
         line["dialect"] = context.adapter.dialect
