@@ -188,6 +188,8 @@ def _main() -> None:
     request = _fork_on_request(socket.socket(fileno=int(sys.argv[1])))
     if request is None:
         return
+    # The tests may run where Ctrl+C is ignored, as whatever a shell has put into the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
