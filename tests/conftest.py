@@ -151,10 +151,7 @@ async def serving(
     folder: Path, changes: Mapping[str, Any] | None = None, adapters: Any = ADAPTERS
 ) -> AsyncIterator[Running]:
     """A gateway with the test configuration and *changes* of it, and its files in *folder*."""
-    defaults = {
-        "store": {"url": f"sqlite:///{folder}/events.db"},
-        "spool": {"path": str(folder / "spool.db")},
-    }
+    defaults = {"store": {"url": f"sqlite:///{folder}/events.db"}}
     document = merged({**LISTEN, **config_of(adapters), **defaults}, changes or {})
     settings = resolve(document, dialects(adapters))
     validate(settings, "test", adapters)

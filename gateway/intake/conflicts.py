@@ -5,7 +5,6 @@ second one, and is not told: that is found here. Only duplicates are looked at.
 """
 
 import asyncio
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -126,9 +125,9 @@ class Conflicts:
                 self._compare_later(part)
         if not duplicates:
             return found
-        until = time.monotonic() + _SECONDS
+        until = _now() + _SECONDS
         for part in _parts(duplicates):
-            found += await self._find(part, max(0.0, until - time.monotonic()))
+            found += await self._find(part, max(0.0, until - _now()))
         return found
 
     def _compare_later(self, duplicates: Sequence[EventRecord]) -> None:
@@ -156,12 +155,12 @@ class Conflicts:
                 for one in part:
                     self._waiting.popleft()
                     self._waiting_bytes -= len(one.data)
-                started = time.monotonic()
+                started = _now()
                 try:
                     await self._find(part, _SECONDS)
                 except Exception:
                     log.exception("conflicts_not_found")
-                await asyncio.sleep(_REST * (time.monotonic() - started))
+                await asyncio.sleep(_REST * (_now() - started))
 
     async def _find(self, events: Sequence[EventRecord], seconds: float) -> Sequence[Conflict]:
         """Compare *events* with what is stored, and tell of what differs."""
@@ -197,7 +196,7 @@ class Conflicts:
 
     def _tell(self, one: Conflict) -> None:
         """Log a conflict, at most one a minute for each tenant."""
-        event, now = one.event, time.monotonic()
+        event, now = one.event, _now()
         who = (event.dialect, event.tenant)
         self._counts[who] += 1
         if now - self._told_at.get(who, -_QUIET_SECONDS) < _QUIET_SECONDS:
@@ -249,3 +248,8 @@ async def _same(one: str, other: str) -> bool:
     except (Unreadable, ValueError):
         return False
     return first == second
+
+
+def _now() -> float:
+    # The event loop's clock: under a simulated one, a history is the same each time.
+    return asyncio.get_running_loop().time()

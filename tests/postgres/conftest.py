@@ -1,6 +1,8 @@
 """Servers for these tests, which are slow."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,13 @@ def server() -> Iterator[Server]:
     """A PostgreSQL server."""
     with running_server() as made:
         yield made
+
+
+@pytest.fixture
+def running(running: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """As in `tests.conftest`. A store without files has no folder that the spool could be in."""
+    spool = {"spool": {"path": str(tmp_path / "spool.db")}}
+    return lambda changes: running({**spool, **changes})
 
 
 @pytest.fixture
